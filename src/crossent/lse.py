@@ -1,0 +1,516 @@
+"""Page 1: logsumexp, softmax and log_softmax, on which everything else builds.
+
+::
+
+    logsumexp(z)   = log(sum_j exp(z_j))
+    softmax(z)_k   = exp(z_k) / sum_j exp(z_j)              p
+    log_softmax(z)_k = z_k - logsumexp(z)
+
+Written like that, ``exp`` overflows from z = 89 on in float32, and ``log`` of a sum that one term
+dominates loses all others: for z = [0, 20] the float32 sum *is* exp(20), so that
+``log_softmax`` gives 0 for the second class where ``-2.06e-09`` is due. Take the largest term out
+of the sum instead. With ``m = z_k`` the maximum and ``r = sum_{j != k} exp(z_j - m)``::
+
+    logsumexp(z) = m + log1p(r),        log_softmax(z)_j = (z_j - m) - log1p(r)
+
+Gradients (cotangent ``g``): ``p * g`` for logsumexp; ``p * (g - sum(p * g))`` for softmax;
+``g - p * sum(g)`` for log_softmax.
+
+Reference: P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the log-sum-exp and
+softmax functions", IMA Journal of Numerical Analysis 41 (2021).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from crossent import _arguments as desk
+from crossent._blocks import Operand, sweep
+from crossent._sums import Array, row_sum, two_sum, wide
+
+
+def logsumexp(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool = False) -> Any:
+    """Compute the logarithm of a sum of exponentials, ``log(sum(exp(x)))``.
+
+    Use it to add probabilities that are kept as logarithms, or as a smooth maximum.
+
+    Parameters
+    ----------
+    x : array_like, any shape
+        Real numbers; integers and lists count as float64.
+    axis : int, tuple of ints or None, default -1
+        The axis or axes to sum over; None sums over all.
+    keepdims : bool, default False
+        Keep the summed axes with length 1.
+
+    Returns
+    -------
+    scalar or ndarray
+        The shape of `x` without `axis`, in its dtype, in nats.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not an array of real numbers.
+    numpy.exceptions.AxisError
+        If `axis` is out of range.
+
+    Notes
+    -----
+    Special values: the sum over nothing, or over ``-inf`` alone, is ``-inf``; with a ``+inf`` and
+    no NaN it is ``inf``; NaN gives NaN. Accuracy: 4 ulp, of the largest ``x`` where the result is
+    smaller than that. Gradient: `logsumexp_grad`, the softmax.
+
+    References
+    ----------
+    Blanchard, Higham and Higham (2021), doi:10.1093/imanum/draa038.
+
+    Examples
+    --------
+    >>> logsumexp([1000.0, 1000.0]).round(10)
+    np.float64(1000.6931471806)
+    >>> logsumexp([[0.0, 1.0], [2.0, 3.0]], axis=0)
+    array([2.12692801, 3.12692801])
+    >>> logsumexp([[0.0, 1.0], [2.0, 3.0]], axis=None, keepdims=True)
+    array([[3.4401897]])
+    """
+    z, positions, dtype, work, axes, _ = _summed(x, axis)
+    value = Operand(np.empty(positions, dtype), dtype)
+    sweep(_logsumexp_rows, [Operand(z, work, len(axes))], [value], positions)
+    result = np.expand_dims(value.array, axes) if keepdims else value.array
+    return result[()]
+
+
+def logsumexp_grad(
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = -1,
+    *,
+    keepdims: bool = False,
+    grad_output: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Any:
+    """Compute the gradient of ``sum(grad_output * logsumexp(x, axis))``: ``grad_output * softmax(x)``.
+
+    Parameters
+    ----------
+    x, axis, keepdims
+        As for `logsumexp`.
+    grad_output : array_like, optional
+        Broadcasts to the shape of the value; None means ones.
+    out : ndarray, optional
+        Where to write the gradient: shape and dtype of the result; may be `x` itself.
+
+    Returns
+    -------
+    ndarray
+        The gradient, shaped like `x`.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `logsumexp`; ValueError also if `grad_output` or `out` do not fit.
+
+    Notes
+    -----
+    ``d logsumexp / d x_k = exp(x_k) / sum_j exp(x_j)``. Special values: 0 where all are ``-inf``,
+    NaN in rows with ``+inf`` or NaN. Accuracy: 6 ulp.
+
+    Examples
+    --------
+    >>> logsumexp_grad([0.0, 0.0, -np.inf])
+    array([0.5, 0.5, 0. ])
+    """
+    z, positions, dtype, work, axes, array = _summed(x, axis)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(array.shape)) if keepdims else positions
+    g = None
+    if grad_output is not None:
+        g = desk.broadcast("grad_output", grad_output, shape, "the value").reshape(positions)
+    operands = [Operand(z, work, len(axes)), g if g is None else Operand(g, wide(work))]
+    result, gradient = desk.gradient_array(out, array, dtype, axes, operands)
+    sweep(_logsumexp_grad_rows, operands, [gradient], positions)
+    return result if out is not None else result[()]
+
+
+def _summed(x: ArrayLike, axis: int | tuple[int, ...] | None) -> tuple[Any, ...]:
+    """Canonical form of `logsumexp`: the summed axes first."""
+    array = desk.real("x", x)
+    axes = desk.class_axes(array, axis)
+    dtype = desk.result_dtype("x", array)
+    z = np.moveaxis(array, axes, range(len(axes)))
+    return z, z.shape[len(axes) :], dtype, desk.work_dtype(dtype), axes, array
+
+
+def softmax(x: ArrayLike, axis: int = -1, *, dtype: DTypeLike | None = None) -> Any:
+    """Compute the softmax, ``exp(x) / sum(exp(x))``: logits to probabilities.
+
+    Use it to report probabilities. Never take its logarithm: `log_softmax` and `cross_entropy`
+    keep the digits that this loses.
+
+    Parameters
+    ----------
+    x : array_like, at least 1-d
+        Logits; integers and lists count as float64.
+    axis : int, default -1
+        The class axis.
+    dtype : dtype, optional
+        The dtype to compute and return in; default that of `x`.
+
+    Returns
+    -------
+    ndarray
+        Probabilities, shaped like `x`.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not an array of real numbers.
+    ValueError
+        If `x` is 0-d or has no classes.
+    numpy.exceptions.AxisError
+        If `axis` is out of range.
+
+    Notes
+    -----
+    Special values: a ``-inf`` logit has probability 0; a row with NaN, with ``+inf`` or with only
+    ``-inf`` is NaN. Accuracy: 4 ulp. Gradient: `softmax_grad`.
+
+    Examples
+    --------
+    >>> softmax([1000.0, 1000.0])
+    array([0.5, 0.5])
+    >>> softmax(np.float32([[0, 20]]))
+    array([[2.0611537e-09, 1.0000000e+00]], dtype=float32)
+    """
+    return _map_rows(_softmax_rows, x, axis, dtype)
+
+
+def softmax_grad(
+    x: ArrayLike,
+    axis: int = -1,
+    *,
+    dtype: DTypeLike | None = None,
+    grad_output: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Any:
+    """Compute the gradient of ``sum(grad_output * softmax(x))``.
+
+    Parameters
+    ----------
+    x, axis, dtype
+        As for `softmax`.
+    grad_output : array_like, optional
+        Broadcasts to the shape of `x`; None means ones, for which the gradient is 0.
+    out : ndarray, optional
+        Where to write the gradient: shape and dtype of the result; may be `x` itself.
+
+    Returns
+    -------
+    ndarray
+        ``p * (g - sum(p * g))``, shaped like `x`.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `softmax`; ValueError also if `grad_output` or `out` do not fit.
+
+    Notes
+    -----
+    From ``d p_k / d x_j = p_k ((k == j) - p_j)``. Special values as for `softmax`. Accuracy: 6 ulp of
+    the sum of the terms' magnitudes.
+
+    Examples
+    --------
+    >>> softmax_grad([0.0, 0.0], grad_output=[1.0, 0.0])
+    array([ 0.25, -0.25])
+    """
+    return _map_rows(_softmax_grad_rows, x, axis, dtype, True, grad_output, out)
+
+
+def log_softmax(x: ArrayLike, axis: int = -1, *, dtype: DTypeLike | None = None) -> Any:
+    """Compute the logarithm of the softmax, ``x - logsumexp(x)``.
+
+    Use it for log-probabilities; `cross_entropy` does not need it.
+
+    Parameters
+    ----------
+    x : array_like, at least 1-d
+        Logits; integers and lists count as float64.
+    axis : int, default -1
+        The class axis.
+    dtype : dtype, optional
+        The dtype to compute and return in; default that of `x`.
+
+    Returns
+    -------
+    ndarray
+        Log-probabilities in nats, never positive, shaped like `x`.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not an array of real numbers.
+    ValueError
+        If `x` is 0-d or has no classes.
+    numpy.exceptions.AxisError
+        If `axis` is out of range.
+
+    Notes
+    -----
+    Special values: ``-inf`` stays ``-inf``; a row with NaN, with ``+inf`` or with only ``-inf`` is
+    NaN. Accuracy: 4 ulp, also for a class that is nearly certain. Gradient: `log_softmax_grad`.
+
+    Examples
+    --------
+    >>> log_softmax(np.float32([[0, 20]]))
+    array([[-2.0000000e+01, -2.0611537e-09]], dtype=float32)
+    """
+    return _map_rows(_log_softmax_rows, x, axis, dtype)
+
+
+def log_softmax_grad(
+    x: ArrayLike,
+    axis: int = -1,
+    *,
+    dtype: DTypeLike | None = None,
+    grad_output: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Any:
+    """Compute the gradient of ``sum(grad_output * log_softmax(x))``.
+
+    Parameters
+    ----------
+    x, axis, dtype
+        As for `log_softmax`.
+    grad_output : array_like, optional
+        Broadcasts to the shape of `x`; None means ones.
+    out : ndarray, optional
+        Where to write the gradient: shape and dtype of the result; may be `x` itself.
+
+    Returns
+    -------
+    ndarray
+        ``g - p * sum(g)``, shaped like `x`.
+
+    Raises
+    ------
+    TypeError, ValueError, numpy.exceptions.AxisError
+        As `log_softmax`; ValueError also if `grad_output` or `out` do not fit.
+
+    Notes
+    -----
+    From ``d log p_k / d x_j = (k == j) - p_j``. Special values as for `softmax`. Accuracy: 6 ulp of the
+    sum of the terms' magnitudes; an entry ``1 - p`` keeps all its digits.
+
+    Examples
+    --------
+    >>> log_softmax_grad([0.0, 50.0], grad_output=[0.0, 1.0])
+    array([-1.92874985e-22,  1.92874985e-22])
+    """
+    return _map_rows(_log_softmax_grad_rows, x, axis, dtype, True, grad_output, out)
+
+
+def _map_rows(
+    rows: Any,
+    x: ArrayLike,
+    axis: int,
+    dtype: DTypeLike | None,
+    gradient: bool = False,
+    grad_output: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Any:
+    """Run a row function whose result has the shape of its input."""
+    x = desk.real("x", x)
+    result_dtype = desk.result_dtype("x", x, dtype)
+    axis = desk.class_axis("x", x, axis)
+    work = desk.work_dtype(result_dtype)
+    operands = [Operand(np.moveaxis(x, axis, 0), work, 1)]
+    if gradient:
+        g = desk.broadcast("grad_output", 1 if grad_output is None else grad_output, x.shape, "x")
+        work = desk.work_dtype(result_dtype, g if grad_output is not None else None)
+        operands = [Operand(np.moveaxis(a, axis, 0), work, 1) for a in (x, g)]
+    result, target = desk.gradient_array(out, x, result_dtype, (axis,), operands)
+    sweep(rows, operands, [target], target.array.shape[1:])
+    return result
+
+
+# --------------------------------------------------------------------------------------------------
+# Row maths: z (K, n), classes first; one position a column. `wide` is float64, or longdouble.
+
+
+@dataclass
+class Exponentials:
+    """``exp(z - c)`` of a block, with the term of one class a column kept apart.
+
+    Every result is made of ratios of these numbers, so that the shift ``c`` cancels.
+    """
+
+    others: Array  # (K, n) exp(z - c), 0 at the class that is kept apart
+    own: Array  # (n,) wide: the term of that class
+    rest: Array  # (n,) wide: r, the sum of the others
+    total: Array  # (n,) wide: s = own + rest, at least 1
+    shift: Array  # (n,) c
+
+
+# By dtype: how far below the maximum the shift c lies, and the range of sums for which c = 0 will do.
+# exp(HEADROOM) keeps terms down to p = tiny * exp(-HEADROOM) out of the subnormal numbers, so that a
+# probability that is a normal number comes from normal terms. Without a shift the same holds when
+# s >= 1 (a term is then no smaller than its probability), and the rest is free of the absolute errors
+# of K < 2**30 subnormal terms when r >= 2**30 tiny. The upper limit leaves r / own and
+# K * exp(HEADROOM) finite (own >= SMALLEST_OWN).
+_HEADROOM = {np.dtype(np.float32): 40.0}
+_REST_RANGE = {np.dtype(np.float32): (2.0**-90, 2.0**60)}
+_SMALLEST_OWN = 2.0**-500
+
+
+def exponentials(z: Array, k: Array) -> Exponentials:
+    """Exponentiate a block ``z (K, n)`` and keep apart the term of class ``k (n,)`` of each column.
+
+    The rounding of ``z - m`` is what costs softmax its digits: an error of half an ulp of ``z - m``
+    becomes a relative error of the exponential, 30 ulp and more. Hence no shift where none is
+    needed, and elsewhere one whose rounding error is put back, ``exp(d + low) = exp(d) (1 + low)``.
+    The choice is a column's own: its bits do not depend on the columns beside it.
+    """
+    columns = np.arange(z.shape[1])
+    low, high = _REST_RANGE.get(z.dtype, (2.0**-900, 2.0**500))
+    own = np.exp(z[k, columns].astype(wide(z.dtype)))  # (n,)
+    e = np.exp(z)  # (K, n)
+    e[k, columns] = 0
+    rest = row_sum(e)  # (n,)
+    total = own + rest
+    shift = np.zeros_like(z[0])
+    unsafe = np.flatnonzero(~((total >= 1) & (total <= high) & (rest >= low)))
+    if unsafe.size:
+        part = _shifted(z[:, unsafe], k[unsafe])
+        e[:, unsafe], shift[unsafe] = part.others, part.shift
+        own[unsafe], rest[unsafe], total[unsafe] = part.own, part.rest, part.total
+    return Exponentials(e, own, rest, total, shift)
+
+
+def _shifted(z: Array, k: Array) -> Exponentials:
+    """`exponentials` with ``c`` a little below the maximum, exact to the last rounding."""
+    columns = np.arange(z.shape[1])
+    c = z.max(axis=0) - z.dtype.type(_HEADROOM.get(z.dtype, 64.0))  # (n,)
+    e = _exp_of_difference(z, c)  # (K, n)
+    own = _exp_of_difference(z[k, columns].astype(wide(z.dtype)), c.astype(wide(z.dtype)))
+    e[k, columns] = 0
+    rest = row_sum(e)
+    return Exponentials(e, own, rest, own + rest, c)
+
+
+def _exp_of_difference(z: Array, c: Array) -> Array:
+    """Return ``exp(z - c)``, with the rounding error of the difference put back."""
+    d, low = two_sum(z, -c)
+    e = np.exp(d)
+    return e + e * np.where(np.isfinite(d), low, 0)
+
+
+def cost(z_k: Array, e: Exponentials) -> Array:
+    """Return ``-log p`` of the class kept apart: its logits ``z_k (n,)`` and the block's terms.
+
+    ``log1p(r / own)``, no digit of which is lost however confident the prediction; where the
+    class's own term has all but vanished, ``(c - z_k) + log(s)``, a sum of two positive terms.
+    """
+    near = np.log1p(e.rest / e.own)
+    far = (e.shift - z_k) + np.log(e.total)
+    return np.where(e.own < _SMALLEST_OWN, far, near)
+
+
+def scaled(e: Array, a: Array, s: Array) -> Array:
+    """Return ``e * (a / s)`` in the place of ``e (K, n)``: one coefficient, rounded once, a column.
+
+    Where the coefficient would be subnormal but ``e / s`` is not, multiply by one after the other.
+    """
+    coefficient = a / s
+    small = (np.abs(coefficient) < np.finfo(e.dtype).tiny) & (a != 0)
+    if small.any():
+        e[:, small] *= (1 / s[small]).astype(e.dtype)
+        coefficient = np.where(small, a, coefficient)
+    e *= coefficient.astype(e.dtype)
+    return e
+
+
+def _logsumexp_rows(z: Array) -> tuple[Array]:
+    if len(z) == 0:
+        return (np.full(z.shape[1], -np.inf),)
+    k = z.argmax(axis=0)
+    m = z[k, np.arange(z.shape[1])].astype(wide(z.dtype))
+    e = exponentials(z, k)
+    # With m infinite there is nothing to add: all are -inf, or one is inf.
+    return (np.where(np.isinf(m), m, m + np.log1p(e.rest / e.own)),)
+
+
+def _logsumexp_grad_rows(z: Array, g: Array | None) -> tuple[Array]:
+    if len(z) == 0:
+        return (z,)
+    k = z.argmax(axis=0)
+    columns = np.arange(z.shape[1])
+    nothing = z[k, columns] == -np.inf
+    e = exponentials(z, k)
+    g = np.ones_like(e.total) if g is None else g
+    p = scaled(e.others, g, e.total)
+    p[k, columns] = (e.own / e.total) * g
+    p[:, nothing] = 0
+    return (p,)
+
+
+def _softmax_rows(z: Array) -> tuple[Array]:
+    k = z.argmax(axis=0)
+    e = exponentials(z, k)
+    p = scaled(e.others, np.ones_like(e.total), e.total)
+    p[k, np.arange(z.shape[1])] = e.own / e.total
+    return (p,)
+
+
+def _softmax_grad_rows(z: Array, g: Array) -> tuple[Array]:
+    """``p * (g - sum(p * g))``, with ``g`` counted from the argmax's: a constant drops out.
+
+    At the argmax that leaves minus a sum over the other classes, where ``1 - p`` would cancel.
+    """
+    k = z.argmax(axis=0)
+    columns = np.arange(z.shape[1])
+    (p,) = _softmax_rows(z)
+    g = g - g[k, columns]
+    mean = row_sum(times(p, g))  # (n,) the argmax's term is 0
+    return (times(p, g - mean.astype(g.dtype)),)
+
+
+def _log_softmax_rows(z: Array) -> tuple[Array]:
+    k = z.argmax(axis=0)
+    m = z[k, np.arange(z.shape[1])]
+    e = exponentials(z, k)
+    return ((z - m) - np.log1p(e.rest / e.own).astype(z.dtype),)
+
+
+def _log_softmax_grad_rows(z: Array, g: Array) -> tuple[Array]:
+    k = z.argmax(axis=0)
+    return (log_softmax_pullback(exponentials(z, k), k, g, np.ones(1, wide(z.dtype))),)
+
+
+def log_softmax_pullback(e: Exponentials, k: Array, t: Array, g: Array) -> Array:
+    """Return ``(t - p * sum(t)) * g``, which overwrites ``e.others``; ``e`` with the argmax ``k`` apart.
+
+    At the argmax, ``t_k - p_k (t_k + T)`` with ``T`` the sum of the others' ``t`` is
+    ``(t_k r - T own) / s``: nothing cancels when all of ``t`` is on a class that is nearly certain.
+    """
+    columns = np.arange(t.shape[1])
+    t_k = t[k, columns].astype(e.own.dtype)
+    others = t.copy("K")
+    others[k, columns] = 0
+    sum_others = row_sum(others)
+    total = sum_others + t_k
+    at_k = (t_k * (e.rest / e.total) - sum_others * (e.own / e.total)) * g
+    result = scaled(e.others, -total * g, e.total)
+    result += t * g.astype(t.dtype)
+    result[k, columns] = at_k
+    return result
+
+
+def times(factor: Array, x: Array) -> Array:
+    """Return ``factor * x``, where a factor of exactly 0 gives 0 also for an infinite ``x``."""
+    product = factor * x
+    nothing = np.isnan(product)
+    if nothing.any():
+        product[nothing & (factor == 0) & np.isinf(x)] = 0
+    return product
