@@ -53,11 +53,11 @@ Terms: TypeAlias = Callable[[], list[Decimal]]
 
 ZERO, ONE, INF, NAN = Decimal(0), Decimal(1), Decimal("inf"), Decimal("nan")
 
-# exp(d) is as inexact, relatively, as d is absolutely: d loses the digits before its point, at
-# most 19 of them, as exp underflows beyond 10**19. Ten more digits are for the rounding of up to
-# 10**10 operations, and _SPARE are what a sum may lose before it is taken again.
-_SPARE = 10
-_GUARD = 20 + 10 + _SPARE
+# Digits carried beside those asked for: exp(d) is as inexact, relatively, as d is absolutely, and
+# loses the digits before d's point, at most 19 as it underflows beyond; 10 are for the rounding of
+# up to 10**10 operations, and 11 are what a sum may lose before it is taken again.
+_GUARD = 19 + 10 + 11
+_SPARE = 11
 _DEEPEST = 1000
 
 
@@ -489,7 +489,7 @@ def _total(terms: Terms, digits: int) -> Decimal:
         if not size or not size.is_finite():
             return total
         lost = size.adjusted() - total.adjusted() if total else prec
-        if lost <= _SPARE:
+        if lost <= prec - digits - _GUARD + _SPARE:
             return total
         if lost > _DEEPEST:
             return ZERO

@@ -392,16 +392,17 @@ def _shifted(z: Array, k: Array) -> Exponentials:
     """`exponentials` with ``c`` a little below the maximum, exact to the last rounding."""
     columns = np.arange(z.shape[1])
     c = z.max(axis=0) - z.dtype.type(_HEADROOM.get(z.dtype, 64.0))  # (n,)
-    e = _exp_of_difference(z, c)  # (K, n)
-    own = _exp_of_difference(z[k, columns].astype(wide(z.dtype)), c.astype(wide(z.dtype)))
+    e = _exp_of_difference(z, c)  # (K, n) wide
+    own = e[k, columns]  # (n,)
+    e = e.astype(z.dtype)
     e[k, columns] = 0
     rest = row_sum(e)
     return Exponentials(e, own, rest, own + rest, c)
 
 
 def _exp_of_difference(z: Array, c: Array) -> Array:
-    """Return ``exp(z - c)``, with the rounding error of the difference put back."""
-    d, low = two_sum(z, -c)
+    """Return ``exp(z - c)`` in float64 or wider, the rounding error of the difference put back."""
+    d, low = two_sum(z.astype(wide(z.dtype)), -c.astype(wide(z.dtype)))
     e = np.exp(d)
     return e + e * np.where(np.isfinite(d), low, 0)
 
@@ -458,7 +459,7 @@ def _logsumexp_grad_rows(z: Array, g: Array | None) -> tuple[Array]:
 def _softmax_rows(z: Array) -> tuple[Array]:
     k = z.argmax(axis=0)
     e = exponentials(z, k)
-    p = scaled(e.others, np.ones_like(e.total), e.total)
+    p = e.others / e.total.astype(z.dtype)  # a division: one rounding less than 1 / s and a product
     p[k, np.arange(z.shape[1])] = e.own / e.total
     return (p,)
 
