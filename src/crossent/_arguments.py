@@ -94,6 +94,8 @@ def class_axes(x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(x.ndim))
     axes = tuple(integer("axis", one) for one in (axis if isinstance(axis, tuple) else (axis,)))
+    if x.ndim == 0 and axes in ((0,), (-1,)):
+        return ()  # NumPy and PyTorch reduce a single number, too
     return normalize_axis_tuple(axes, x.ndim, argname="axis")
 
 
@@ -224,8 +226,11 @@ def gradient_array(
 
 
 def _overlap_in_part(a: Array, b: Array) -> bool:
-    same = a.ctypes.data == b.ctypes.data and (a.shape, a.strides, a.dtype) == (b.shape, b.strides, b.dtype)
-    if same or not np.may_share_memory(a, b):
+    def walk(array: Array) -> Any:
+        steps = [step for step in zip(array.shape, array.strides, strict=True) if step[0] != 1]
+        return array.ctypes.data, array.dtype, steps
+
+    if not np.may_share_memory(a, b) or walk(a) == walk(b):
         return False
     try:
         return np.shares_memory(a, b, max_work=_OVERLAP_WORK)

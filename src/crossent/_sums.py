@@ -94,7 +94,7 @@ class ExactSum:
         else:
             self._extract(x)
         if len(self._parts) > self._MANY:
-            self._carried += sum(map(Fraction, self._parts))
+            self._carried += sum(map(_fraction, self._parts))
             self._parts = []
 
     def _extract(self, x: Array) -> None:
@@ -130,11 +130,15 @@ class ExactSum:
         """Return the sum divided by a number, finite also where the sum itself overflows."""
         total = self.total()
         if np.isinf(total) and self._special == 0 and np.isfinite(divisor) and divisor != 0:
-            return _rounded(self._exactly() / Fraction(divisor), self.dtype)
+            return _rounded(self._exactly() / _fraction(divisor), self.dtype)
         return total / divisor
 
     def _exactly(self) -> Fraction:
-        return self._carried + sum(map(Fraction, self._parts))
+        return self._carried + sum(map(_fraction, self._parts))
+
+
+def _fraction(number: Any) -> Fraction:
+    return Fraction(*number.as_integer_ratio())
 
 
 def _rounded(exact: Fraction, dtype: np.dtype[Any]) -> Any:

@@ -78,7 +78,7 @@ def logsumexp(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, *, keepdims
     """
     z, positions, dtype, work, axes, _ = _summed(x, axis)
     value = Operand(np.empty(positions, dtype), dtype)
-    sweep(_logsumexp_rows, [Operand(z, work, len(axes))], [value], positions)
+    sweep(_logsumexp_rows, [Operand(z, work, max(1, len(axes)))], [value], positions)
     result = np.expand_dims(value.array, axes) if keepdims else value.array
     return result[()]
 
@@ -127,7 +127,7 @@ def logsumexp_grad(
     g = None
     if grad_output is not None:
         g = desk.broadcast("grad_output", grad_output, shape, "the value").reshape(positions)
-    operands = [Operand(z, work, len(axes)), g if g is None else Operand(g, wide(work))]
+    operands = [Operand(z, work, max(1, len(axes))), g if g is None else Operand(g, wide(work))]
     result, gradient = desk.gradient_array(out, array, dtype, axes, operands)
     sweep(_logsumexp_grad_rows, operands, [gradient], positions)
     return result if out is not None else result[()]
@@ -138,8 +138,8 @@ def _summed(x: ArrayLike, axis: int | tuple[int, ...] | None) -> tuple[Any, ...]
     array = desk.real("x", x)
     axes = desk.class_axes(array, axis)
     dtype = desk.result_dtype("x", array)
-    z = np.moveaxis(array, axes, range(len(axes)))
-    return z, z.shape[len(axes) :], dtype, desk.work_dtype(dtype), axes, array
+    z = np.moveaxis(array, axes, range(len(axes))) if axes else array[np.newaxis]
+    return z, z.shape[max(1, len(axes)) :], dtype, desk.work_dtype(dtype), axes, array
 
 
 def softmax(x: ArrayLike, axis: int = -1, *, dtype: DTypeLike | None = None) -> Any:

@@ -8,12 +8,14 @@ hides the first and a relative one has to be known for every dtype.
 import math
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from crossent.exact import _number
+
+Value: TypeAlias = Fraction | float
 
 
 class Format(NamedTuple):
@@ -67,35 +69,57 @@ def ulp_error(actual: npt.ArrayLike, exact: Any, *, scale: Any = None) -> Any:
     """
     a = np.asarray(actual)
     form = _format(a.dtype)
-    measure = np.frompyfunc(lambda a, x, s: _distance(form, _number(a), _number(x), _number(s)), 3, 1)
-    errors = measure(a, _objects(exact), _objects(0 if scale is None else scale))
+    errors = np.frompyfunc(lambda *values: _error(form, *map(_value, values)), 3, 1)(
+        *(np.asarray(np.asarray(v), dtype=object) for v in (a, exact, 0 if scale is None else scale))
+    )
     return np.asarray(errors, dtype=np.float64) if np.ndim(errors) else float(errors)
 
 
 def ulp_size(dtype: npt.DTypeLike, magnitude: Decimal | Fraction) -> Fraction:
-    """Distance between the floats of `dtype` around a finite magnitude."""
-    return _unit(_format(np.dtype(dtype)), _fraction(magnitude))
-
-
-def _objects(x: Any) -> npt.NDArray[np.object_]:
-    return np.asarray(np.asarray(x), dtype=object)
+    """Distance between the numbers of `dtype` around a finite magnitude."""
+    value = _value(magnitude)
+    if not isinstance(value, Fraction):
+        raise ValueError(f"an ulp needs a finite magnitude, got {magnitude}")
+    return _ulp(_format(np.dtype(dtype)), value)
 
 
 def _format(dtype: np.dtype[Any]) -> Format:
     if dtype.name in _FOREIGN:
         return _FOREIGN[dtype.name]
     if dtype.kind != "f":
-        raise TypeError(f"actual must be floating, got dtype {dtype}")
+        raise TypeError(f"only the results of floating-point dtypes have ulps, got dtype {dtype}")
     info = np.finfo(dtype)
     return Format(p=info.nmant + 1, emin=int(info.minexp), emax=int(info.maxexp) - 1)
 
 
-def _distance(
-    form: Format, actual: Decimal | Fraction, exact: Decimal | Fraction, scale: Decimal | Fraction
-) -> float:
-    """Error of one number; the values themselves may be special."""
-    if _is_nan(actual) or _is_nan(exact):
-        return 0.0 if _is_nan(actual) and _is_nan(exact) else math.inf
-    if _is_inf(actual) or _is_inf(exact):
-        return 0.0 if actual == exact or _overflows
-    ...
+def _value(v: Any) -> Value:
+    """Exact value; infinities and NaN, which are none, as floats."""
+    number = _number(v)
+    if isinstance(number, Fraction):
+        return number
+    if not number.is_finite():
+        return float(number)
+    if abs(number.adjusted()) > _OUT_OF_RANGE:
+        return math.copysign(math.inf, number) if number.adjusted() > 0 else Fraction(0)
+    return Fraction(number)
+
+
+def _error(form: Format, actual: Value, exact: Value, scale: Value) -> float:
+    overflow = (2 - Fraction(1, 2**form.p)) * 2**form.emax  # half an ulp past the largest number
+    if isinstance(actual, float) and abs(exact) >= overflow:
+        exact = math.copysign(math.inf, exact)
+    if isinstance(actual, float) or isinstance(exact, float):
+        return 0.0 if actual == exact or (actual != actual and exact != exact) else math.inf
+    if isinstance(scale, float):
+        raise ValueError(f"scale must be finite, got {scale}")
+    try:
+        return float(abs(actual - exact) / _ulp(form, max(abs(exact), scale)))
+    except OverflowError:  # more ulps than there are floats
+        return math.inf
+
+
+def _ulp(form: Format, magnitude: Fraction) -> Fraction:
+    n, d = abs(magnitude).as_integer_ratio()
+    exponent = n.bit_length() - d.bit_length()  # of the quotient: this, or one less
+    exponent -= n < d << exponent if exponent >= 0 else n << -exponent < d
+    return Fraction(2) ** (max(exponent, form.emin) - form.p + 1)
