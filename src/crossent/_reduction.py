@@ -10,6 +10,7 @@ Policies, each in one place:
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,14 @@ from crossent._arguments import (
 )
 from crossent._blocks import Operand, sweep
 from crossent._sums import Array, ExactSum
+
+
+@dataclass(frozen=True)
+class Cotangent:
+    """What arrives at each loss from above: ``value / divisor``, not yet divided."""
+
+    value: Array  # (n,) or one number
+    divisor: Array  # one number
 
 
 class Reduction:
@@ -43,7 +52,7 @@ class Reduction:
         self._divisor = wide.type(count() if reduction == "mean" else 1)
         self._sink: Operand | ExactSum = ExactSum(wide)  # where the losses of a block go
         self._upstream: Operand | None = None  # the cotangents of "none", one for each loss,
-        self._shared = wide.type(1)  # or the one that all losses share
+        self._shared: Any = wide.type(1)  # or the one that all losses share
         if reduction == "none":
             self._sink = Operand(np.empty(positions, dtype), dtype)
         if grad_output is not None:
@@ -53,8 +62,6 @@ class Reduction:
                 self._upstream = Operand(g, wide)
             else:
                 self._shared = wide.type(g[()])
-        with np.errstate(all="ignore"):
-            self._shared = self._shared / self._divisor
 
     def run(
         self,
@@ -78,7 +85,7 @@ class Reduction:
 
         def with_cotangent(*blocks: Array) -> tuple[Array | None, Array | None]:
             g = self._shared if blocks[-1] is None else blocks[-1]
-            return rows(*blocks[:-1], g if grad else None)
+            return rows(*blocks[:-1], Cotangent(g, self._divisor) if grad else None)
 
         sweep(with_cotangent, operands, [self._sink if value else None, gradient], self._positions)
         if result is not None and out is None:

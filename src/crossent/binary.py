@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
 from crossent._blocks import Operand
-from crossent._reduction import Reduction, count_positions
+from crossent._reduction import Cotangent, Reduction, count_positions
 from crossent._sums import Array, wide
 from crossent.lse import times
 from crossent.sigmoids import sigmoid_pair, softplus_pair
@@ -220,7 +220,7 @@ def _binary(
 
 
 # --------------------------------------------------------------------------------------------------
-# Row maths: all arrays (n,); g (n,), one number, or None where no gradient is wanted.
+# Row maths: all arrays (n,); g None where no gradient is wanted.
 
 
 def _binary_rows(
@@ -230,7 +230,7 @@ def _binary_rows(
     w: Array | None,
     c: Array | None,
     where: Array | None,
-    g: Array | None,
+    g: Cotangent | None,
 ) -> tuple[Array | None, Array | None]:
     yes = y if c is None else c * y
     no = 1 - y
@@ -243,7 +243,7 @@ def _binary_rows(
     if g is not None:
         p, not_p = sigmoid_pair(z)
         grad = no * p - yes * not_p
-        grad *= g if w is None else w * g
+        grad *= g.value / g.divisor if w is None else w * (g.value / g.divisor)
     if where is not None:
         loss, grad = (a if a is None else np.where(where, a, 0) for a in (loss, grad))
     return loss, grad

@@ -27,9 +27,9 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
 from crossent._blocks import Operand
-from crossent._reduction import Reduction, count_labels
+from crossent._reduction import Cotangent, Reduction, count_labels
 from crossent._sums import Array, row_sum
-from crossent.lse import cost, exponentials, log_softmax_pullback, scaled, times
+from crossent.lse import coefficient, cost, exponentials, log_softmax_pullback, scaled, times
 
 
 def cross_entropy(
@@ -278,13 +278,15 @@ def _cross_entropy(
 
 
 # --------------------------------------------------------------------------------------------------
-# Row maths: z (K, n), classes first; y, where (n,); q, t (K, n); g (n,), one number, or None where no
-# gradient is wanted. Each returns the losses (n,) and the gradient (K, n).
+# Row maths: z (K, n), classes first; y, where (n,); q, t (K, n); g None where no gradient is wanted.
+# Each returns the losses (n,) and the gradient (K, n).
 
 Rows = tuple[Array | None, Array | None]
 
 
-def _index_rows(problem: desk.Categories, z: Array, y: Array, where: Array | None, g: Array | None) -> Rows:
+def _index_rows(
+    problem: desk.Categories, z: Array, y: Array, where: Array | None, g: Cotangent | None
+) -> Rows:
     """One class index a column: ``w_y * -log p_y``."""
     y, kept = desk.kept_labels(y, where, problem.ignore_index)
     columns = np.arange(len(y))
@@ -294,15 +296,15 @@ def _index_rows(problem: desk.Categories, z: Array, y: Array, where: Array | Non
     loss = np.where(kept, times(w, cost(z_y, e)), 0)  # (n,)
     if g is None:
         return loss, None
-    a = w * g  # (n,)
-    grad = scaled(e.others, a, e.total)  # (K, n) p * a
-    grad[y, columns] = -(e.rest / e.total) * a  # p_y - 1 without the cancellation
+    c = coefficient(w, g, e)  # (n,) w_y g / s
+    grad = scaled(e.others, c, e.total)  # (K, n) p w_y g
+    grad[y, columns] = -e.rest * c  # p_y - 1 without the cancellation
     return loss, _only(kept, grad)
 
 
 def _smoothed_rows(
     problem: desk.Categories, s: float, value: bool,
-    z: Array, y: Array, where: Array | None, g: Array | None,
+    z: Array, y: Array, where: Array | None, g: Cotangent | None,
 ) -> Rows:  # fmt: skip
     """One class index a column, smoothed: ``t = (1 - s) w_y [k = y] + (s / K) w``."""
     y, kept = desk.kept_labels(y, where, problem.ignore_index)
@@ -315,7 +317,7 @@ def _smoothed_rows(
 
 def _probability_rows(
     problem: desk.Categories, s: float, value: bool,
-    z: Array, q: Array, where: Array | None, g: Array | None,
+    z: Array, q: Array, where: Array | None, g: Cotangent | None,
 ) -> Rows:  # fmt: skip
     """A distribution a column: ``t = w ((1 - s) q + s / K)``."""
     t = q * q.dtype.type(1 - s) + q.dtype.type(s / len(q)) if s > 0 else q  # (K, n)
@@ -325,7 +327,7 @@ def _probability_rows(
     return _soft_rows(z, t, kept, value, g)
 
 
-def _soft_rows(z: Array, t: Array, kept: Array, value: bool, g: Array | None) -> Rows:
+def _soft_rows(z: Array, t: Array, kept: Array, value: bool, g: Cotangent | None) -> Rows:
     """``sum_j t_j (-log p_j)``, with the argmax ``k`` out of the sum: ``-log p_j = L + (z_k - z_j)``."""
     columns = np.arange(z.shape[1])
     k = z.argmax(axis=0)  # (n,)
@@ -336,7 +338,7 @@ def _soft_rows(z: Array, t: Array, kept: Array, value: bool, g: Array | None) ->
         loss = row_sum(t) * np.log1p(e.rest / e.own) + row_sum(below)
         loss = np.where(kept, loss, 0)
     if g is not None:
-        grad = _only(kept, log_softmax_pullback(e, k, t, -g))
+        grad = _only(kept, log_softmax_pullback(e, k, t, g))
     return loss, grad
 
 

@@ -19,6 +19,9 @@ where the terms of a sum cancel, the sum is taken again with as many more as the
 terms cancel in more than `_DEEPEST` digits is taken to be 0. Exponents reach to 10**18 on 64-bit
 machines; what is smaller is 0.
 
+The caller's decimal context is neither used nor changed. Arithmetic on the results does use it: 28
+digits are Python's default, to which already ``-result`` is rounded.
+
 It is slow on purpose: some ten thousand logits a second.
 """
 
@@ -533,7 +536,8 @@ def _numbers(x: Numbers, name: str) -> Objects:
     a = np.asarray(x)
     if a.dtype.kind in "cSUMm":
         raise TypeError(f"{name} must hold real numbers, got dtype {a.dtype}")
-    return np.asarray(np.frompyfunc(_number, 1, 1)(a), dtype=object)
+    with np.errstate(all="ignore"):  # a signalling NaN is a NaN
+        return np.asarray(np.frompyfunc(_number, 1, 1)(a), dtype=object)
 
 
 def _number(v: Any) -> Number:

@@ -28,7 +28,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
 from crossent._blocks import Operand, sweep
-from crossent._sums import Array, row_sum, two_sum, wide
+from crossent._reduction import Cotangent
+from crossent._sums import Array, row_sum, two_product, two_sum, wide
 
 
 def logsumexp(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool = False) -> Any:
@@ -353,15 +354,16 @@ class Exponentials:
     shift: Array  # (n,) c
 
 
-# By dtype: how far below the maximum the shift c lies, and the range of sums for which c = 0 will do.
-# exp(HEADROOM) keeps terms down to p = tiny * exp(-HEADROOM) out of the subnormal numbers, so that a
-# probability that is a normal number comes from normal terms. Without a shift the same holds when
-# s >= 1 (a term is then no smaller than its probability), and the rest is free of the absolute errors
-# of K < 2**30 subnormal terms when r >= 2**30 tiny. The upper limit leaves r / own and
-# K * exp(HEADROOM) finite (own >= SMALLEST_OWN).
-_HEADROOM = {np.dtype(np.float32): 40.0}
-_REST_RANGE = {np.dtype(np.float32): (2.0**-90, 2.0**60)}
+# The sums for which no shift is needed, by dtype: s >= 1 and s <= the second number, r >= the first.
+# * s >= 1: a term is no smaller than its probability, so that every probability that is a normal number
+#   comes from a normal term.
+# * r >= 2**30 times the smallest normal number, at least: the absolute errors of fewer than 2**30
+#   subnormal terms do not reach its digits.
+# * The upper limits keep r / own finite for own >= _SMALLEST_OWN, and cotangents divided by s normal.
+_NO_SHIFT = {np.dtype(np.float32): (2.0**-90, 2.0**60)}
+_NO_SHIFT_WIDE = (2.0**-900, 2.0**64)
 _SMALLEST_OWN = 2.0**-500
+_HEADROOM = 64.0
 
 
 def exponentials(z: Array, k: Array) -> Exponentials:
@@ -373,13 +375,13 @@ def exponentials(z: Array, k: Array) -> Exponentials:
     The choice is a column's own: its bits do not depend on the columns beside it.
     """
     columns = np.arange(z.shape[1])
-    low, high = _REST_RANGE.get(z.dtype, (2.0**-900, 2.0**500))
+    low, high = _NO_SHIFT.get(z.dtype, _NO_SHIFT_WIDE)
     own = np.exp(z[k, columns].astype(wide(z.dtype)))  # (n,)
     e = np.exp(z)  # (K, n)
     e[k, columns] = 0
     rest = row_sum(e)  # (n,)
     total = own + rest
-    shift = np.zeros_like(z[0])
+    shift = np.zeros_like(own)
     unsafe = np.flatnonzero(~((total >= 1) & (total <= high) & (rest >= low)))
     if unsafe.size:
         part = _shifted(z[:, unsafe], k[unsafe])
@@ -388,23 +390,27 @@ def exponentials(z: Array, k: Array) -> Exponentials:
     return Exponentials(e, own, rest, total, shift)
 
 
-def _shifted(z: Array, k: Array) -> Exponentials:
-    """`exponentials` with ``c`` a little below the maximum, exact to the last rounding."""
+def _shifted(z: Array, k: Array, headroom: float = 0.0) -> Exponentials:
+    """`exponentials` with ``c`` the maximum, whose own term is then exactly 1.
+
+    Where all of ``r`` is close to the subnormal numbers, ``c`` lies a little below the maximum.
+    """
     columns = np.arange(z.shape[1])
-    c = z.max(axis=0) - z.dtype.type(_HEADROOM.get(z.dtype, 64.0))  # (n,)
-    e = _exp_of_difference(z, c)  # (K, n) wide
+    z = z.astype(wide(z.dtype))
+    c = z.max(axis=0) - headroom  # (n,)
+    d, low = two_sum(z, -c)  # (K, n)
+    e = np.exp(d)
+    e += e * np.where(np.isfinite(d), low, 0)
     own = e[k, columns]  # (n,)
-    e = e.astype(z.dtype)
     e[k, columns] = 0
     rest = row_sum(e)
-    return Exponentials(e, own, rest, own + rest, c)
-
-
-def _exp_of_difference(z: Array, c: Array) -> Array:
-    """Return ``exp(z - c)`` in float64 or wider, the rounding error of the difference put back."""
-    d, low = two_sum(z.astype(wide(z.dtype)), -c.astype(wide(z.dtype)))
-    e = np.exp(d)
-    return e + e * np.where(np.isfinite(d), low, 0)
+    result = Exponentials(e, own, rest, own + rest, c)
+    deep = np.flatnonzero((rest > 0) & (rest < _NO_SHIFT_WIDE[0]))
+    if deep.size and headroom == 0:
+        part = _shifted(z[:, deep], k[deep], _HEADROOM)
+        e[:, deep], c[deep] = part.others, part.shift
+        own[deep], rest[deep], result.total[deep] = part.own, part.rest, part.total
+    return result
 
 
 def cost(z_k: Array, e: Exponentials) -> Array:
@@ -418,17 +424,32 @@ def cost(z_k: Array, e: Exponentials) -> Array:
     return np.where(e.own < _SMALLEST_OWN, far, near)
 
 
-def scaled(e: Array, a: Array, s: Array) -> Array:
-    """Return ``e * (a / s)`` in the place of ``e (K, n)``: one coefficient, rounded once, a column.
+def coefficient(a: Array, g: Cotangent, e: Exponentials) -> Array:
+    """Return ``a * g / s`` (n,), rounded once: all factors that the entries of a column share.
+
+    In double-double: product and sums with their rounding errors, and the quotient with the
+    remainder of the division. Rounding each of them would cost an entry up to 2 ulp.
+    """
+    top, top_low = two_product(a, np.broadcast_to(g.value, a.shape))
+    s, s_low = two_sum(e.own, e.rest)
+    bottom, bottom_low = two_product(s, np.broadcast_to(g.divisor, s.shape))
+    quotient = top / bottom
+    back, back_low = two_product(quotient, bottom)
+    remainder = ((top - back) - back_low) + (top_low - quotient * (bottom_low + g.divisor * s_low))
+    rest = remainder / bottom
+    return quotient + np.where(np.isfinite(rest), rest, 0)
+
+
+def scaled(e: Array, c: Array, s: Array) -> Array:
+    """Return ``e * c`` in the place of ``e (K, n)``, with one coefficient ``c (n,)`` a column.
 
     Where the coefficient would be subnormal but ``e / s`` is not, multiply by one after the other.
     """
-    coefficient = a / s
-    small = (np.abs(coefficient) < np.finfo(e.dtype).tiny) & (a != 0)
+    small = (np.abs(c) < np.finfo(e.dtype).tiny) & (c != 0)
     if small.any():
-        e[:, small] *= (1 / s[small]).astype(e.dtype)
-        coefficient = np.where(small, a, coefficient)
-    e *= coefficient.astype(e.dtype)
+        e[:, small] /= s[small].astype(e.dtype)
+        c = np.where(small, c * s, c)
+    e *= c.astype(e.dtype)
     return e
 
 
@@ -449,9 +470,10 @@ def _logsumexp_grad_rows(z: Array, g: Array | None) -> tuple[Array]:
     columns = np.arange(z.shape[1])
     nothing = z[k, columns] == -np.inf
     e = exponentials(z, k)
-    g = np.ones_like(e.total) if g is None else g
-    p = scaled(e.others, g, e.total)
-    p[k, columns] = (e.own / e.total) * g
+    one = np.ones_like(e.own)
+    c = coefficient(one, Cotangent(one if g is None else g, one), e)
+    p = scaled(e.others, c, e.total)
+    p[k, columns] = e.own * c
     p[:, nothing] = 0
     return (p,)
 
@@ -459,7 +481,7 @@ def _logsumexp_grad_rows(z: Array, g: Array | None) -> tuple[Array]:
 def _softmax_rows(z: Array) -> tuple[Array]:
     k = z.argmax(axis=0)
     e = exponentials(z, k)
-    p = e.others / e.total.astype(z.dtype)  # a division: one rounding less than 1 / s and a product
+    p = np.divide(e.others, e.total, dtype=e.total.dtype)  # in float64: one rounding less for float32
     p[k, np.arange(z.shape[1])] = e.own / e.total
     return (p,)
 
@@ -471,7 +493,7 @@ def _softmax_grad_rows(z: Array, g: Array) -> tuple[Array]:
     """
     k = z.argmax(axis=0)
     columns = np.arange(z.shape[1])
-    (p,) = _softmax_rows(z)
+    p = _softmax_rows(z)[0].astype(z.dtype)
     g = g - g[k, columns]
     mean = row_sum(times(p, g))  # (n,) the argmax's term is 0
     return (times(p, g - mean.astype(g.dtype)),)
@@ -486,25 +508,26 @@ def _log_softmax_rows(z: Array) -> tuple[Array]:
 
 def _log_softmax_grad_rows(z: Array, g: Array) -> tuple[Array]:
     k = z.argmax(axis=0)
-    return (log_softmax_pullback(exponentials(z, k), k, g, np.ones(1, wide(z.dtype))),)
+    e = exponentials(z, k)
+    one = np.ones_like(e.own)
+    return (-log_softmax_pullback(e, k, g, Cotangent(one, one)),)
 
 
-def log_softmax_pullback(e: Exponentials, k: Array, t: Array, g: Array) -> Array:
-    """Return ``(t - p * sum(t)) * g``, which overwrites ``e.others``; ``e`` with the argmax ``k`` apart.
+def log_softmax_pullback(e: Exponentials, k: Array, t: Array, g: Cotangent) -> Array:
+    """Return ``(p * sum(t) - t) * g``, in the place of ``e.others``; ``e`` with the argmax ``k`` apart.
 
-    At the argmax, ``t_k - p_k (t_k + T)`` with ``T`` the sum of the others' ``t`` is
-    ``(t_k r - T own) / s``: nothing cancels when all of ``t`` is on a class that is nearly certain.
+    At the argmax, ``p_k (t_k + T) - t_k`` with ``T`` the sum of the others' ``t`` is
+    ``(T own - t_k r) / s``: nothing cancels when all of ``t`` is on a class that is nearly certain.
     """
     columns = np.arange(t.shape[1])
     t_k = t[k, columns].astype(e.own.dtype)
     others = t.copy("K")
     others[k, columns] = 0
     sum_others = row_sum(others)
-    total = sum_others + t_k
-    at_k = (t_k * (e.rest / e.total) - sum_others * (e.own / e.total)) * g
-    result = scaled(e.others, -total * g, e.total)
-    result += t * g.astype(t.dtype)
-    result[k, columns] = at_k
+    at_k = sum_others * e.own - t_k * e.rest  # times g / s
+    result = scaled(e.others, coefficient(sum_others + t_k, g, e), e.total)
+    result -= t * (g.value / g.divisor).astype(t.dtype)
+    result[k, columns] = at_k * coefficient(np.ones_like(t_k), g, e)
     return result
 
 

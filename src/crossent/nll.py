@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from crossent import _arguments as desk
 from crossent._blocks import Operand
-from crossent._reduction import Reduction, count_labels
+from crossent._reduction import Cotangent, Reduction, count_labels
 from crossent._sums import Array
 from crossent.lse import times
 
@@ -225,11 +225,11 @@ def _nll(
 
 
 # --------------------------------------------------------------------------------------------------
-# Row maths: z (K, ...) a view of the block, y and where (n,), g (n,) or one number.
+# Row maths: z (K, ...) a view of the block, y and where (n,), g None where no gradient is wanted.
 
 
 def _nll_rows(
-    problem: desk.Categories, z: Array, y: Array, where: Array | None, g: Array | None
+    problem: desk.Categories, z: Array, y: Array, where: Array | None, g: Cotangent | None
 ) -> tuple[Array, Array | None]:
     y, kept = desk.kept_labels(y, where, problem.ignore_index)  # (n,), (n,)
     lp = np.take_along_axis(z, y.reshape(1, *z.shape[1:]), axis=0)  # (1, ...)
@@ -239,5 +239,5 @@ def _nll_rows(
     if g is None:
         return loss, None
     grad = np.zeros((len(z), len(y)), problem.work)  # (K, n)
-    grad[y, np.arange(len(y))] = np.where(kept, -w * g, 0)
+    grad[y, np.arange(len(y))] = np.where(kept, -w * g.value / g.divisor, 0)
     return loss, grad

@@ -69,13 +69,14 @@ def ulp_error(actual: npt.ArrayLike, exact: Any, *, scale: Any = None) -> Any:
     """
     a = np.asarray(actual)
     form = _format(a.dtype)
-    errors = np.frompyfunc(lambda *values: _error(form, *map(_value, values)), 3, 1)(
-        *(np.asarray(np.asarray(v), dtype=object) for v in (a, exact, 0 if scale is None else scale))
-    )
+    error = np.frompyfunc(lambda *values: _error(form, *map(_value, values)), 3, 1)
+    values = (np.asarray(np.asarray(v), dtype=object) for v in (a, exact, 0 if scale is None else scale))
+    with np.errstate(all="ignore"):  # Python's own floats set the flags that NumPy looks at
+        errors = error(*values)
     return np.asarray(errors, dtype=np.float64) if np.ndim(errors) else float(errors)
 
 
-def ulp_size(dtype: npt.DTypeLike, magnitude: Decimal | Fraction) -> Fraction:
+def ulp_size(dtype: npt.DTypeLike, magnitude: Decimal | Value) -> Fraction:
     """Distance between the numbers of `dtype` around a finite magnitude."""
     value = _value(magnitude)
     if not isinstance(value, Fraction):
@@ -107,7 +108,7 @@ def _value(v: Any) -> Value:
 def _error(form: Format, actual: Value, exact: Value, scale: Value) -> float:
     overflow = (2 - Fraction(1, 2**form.p)) * 2**form.emax  # half an ulp past the largest number
     if isinstance(actual, float) and abs(exact) >= overflow:
-        exact = math.copysign(math.inf, exact)
+        exact = math.inf if exact > 0 else -math.inf
     if isinstance(actual, float) or isinstance(exact, float):
         return 0.0 if actual == exact or (actual != actual and exact != exact) else math.inf
     if isinstance(scale, float):
@@ -120,6 +121,7 @@ def _error(form: Format, actual: Value, exact: Value, scale: Value) -> float:
 
 def _ulp(form: Format, magnitude: Fraction) -> Fraction:
     n, d = abs(magnitude).as_integer_ratio()
-    exponent = n.bit_length() - d.bit_length()  # of the quotient: this, or one less
+    exponent = n.bit_length() - d.bit_length()  # of n / d: this, or one less
     exponent -= n < d << exponent if exponent >= 0 else n << -exponent < d
-    return Fraction(2) ** (max(exponent, form.emin) - form.p + 1)
+    normal = n > 0 and exponent > form.emin
+    return Fraction(2) ** ((exponent if normal else form.emin) - form.p + 1)
