@@ -105,16 +105,22 @@ def count_positions(positions: tuple[int, ...], where: Array | None) -> int:
 
 
 def count_labels(problem: Categories) -> Any:
-    """Return the sum of the class weights of the labels that count; without weights, their number."""
+    """Return the sum of the class weights of the labels that count, NaN if all of these are 0."""
     if problem.index is None:
         return count_positions(problem.positions, problem.where)
-    total = ExactSum(problem.wide)
     w = np.ones(len(problem.x), problem.wide) if problem.weight is None else problem.weight
+    total = _sum_of_labels(problem, w)
+    if total == 0 and _sum_of_labels(problem, np.abs(w)) == 0:
+        return np.nan
+    return total
+
+
+def _sum_of_labels(problem: Categories, w: Array) -> Any:
+    total = ExactSum(problem.wide)
 
     def rows(y: Array, where: Array | None) -> tuple[Array]:
         y, kept = kept_labels(y, where, problem.ignore_index)
         return (np.where(kept, w[y], 0),)
 
-    operands = [as_is(problem.index), as_is(problem.where)]
-    sweep(rows, operands, [total], problem.positions)
+    sweep(rows, [as_is(problem.index), as_is(problem.where)], [total], problem.positions)
     return total.total()

@@ -290,10 +290,9 @@ def _index_rows(
     """One class index a column: ``w_y * -log p_y``."""
     y, kept = desk.kept_labels(y, where, problem.ignore_index)
     columns = np.arange(len(y))
-    z_y = z[y, columns]  # (n,)
     e = exponentials(z, y)
     w = np.ones_like(e.own) if problem.weight is None else problem.weight[y]  # (n,)
-    loss = np.where(kept, times(w, cost(z_y, e)), 0)  # (n,)
+    loss = np.where(kept, cost(w, z[y, columns].astype(w.dtype), e), 0)  # (n,)
     if g is None:
         return loss, None
     c = coefficient(w, g, e)  # (n,) w_y g / s
@@ -334,8 +333,12 @@ def _soft_rows(z: Array, t: Array, kept: Array, value: bool, g: Cotangent | None
     e = exponentials(z, k)
     loss = grad = None
     if value:
-        below = times(t, z[k, columns] - z)  # (K, n)
-        loss = row_sum(t) * np.log1p(e.rest / e.own) + row_sum(below)
+        below = row_sum(times(t, z[k, columns] - z))  # (n,)
+        overflow = np.flatnonzero(~np.isfinite(below))  # perhaps of z_k - z_j alone, not times t_j
+        if overflow.size:
+            half, factor = z[:, overflow].astype(e.own.dtype) / 2, t[:, overflow].astype(e.own.dtype)
+            below[overflow] = row_sum(2 * times(factor, half.max(axis=0) - half))
+        loss = row_sum(t) * np.log1p(e.rest / e.own) + below
         loss = np.where(kept, loss, 0)
     if g is not None:
         grad = _only(kept, log_softmax_pullback(e, k, t, g))

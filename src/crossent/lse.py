@@ -413,14 +413,15 @@ def _shifted(z: Array, k: Array, headroom: float = 0.0) -> Exponentials:
     return result
 
 
-def cost(z_k: Array, e: Exponentials) -> Array:
-    """Return ``-log p`` of the class kept apart: its logits ``z_k (n,)`` and the block's terms.
+def cost(w: Array, z_k: Array, e: Exponentials) -> Array:
+    """Return ``w * -log p`` of the class kept apart: weights and logits ``(n,)``, the block's terms.
 
     ``log1p(r / own)``, no digit of which is lost however confident the prediction; where the
-    class's own term has all but vanished, ``(c - z_k) + log(s)``, a sum of two positive terms.
+    class's own term has all but vanished, ``(c - z_k) + log(s)``, a sum of two positive terms, of
+    which the first may overflow where ``w`` times it does not.
     """
-    near = np.log1p(e.rest / e.own)
-    far = (e.shift - z_k) + np.log(e.total)
+    near = w * np.log1p(e.rest / e.own)
+    far = 2 * times(w, e.shift / 2 - z_k / 2) + w * np.log(e.total)
     return np.where(e.own < _SMALLEST_OWN, far, near)
 
 
