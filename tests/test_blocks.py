@@ -8,7 +8,15 @@ import pytest
 import crossent
 from crossent import _blocks
 
-SHAPES = [((7, 5), 1), ((3, 40, 6), 1), ((40, 7), 0), ((2, 3, 4, 20), -1), ((5,), 0), ((0, 3), 1), ((2, 3, 0, 4), 1)]
+SHAPES = [
+    ((7, 5), 1),
+    ((3, 40, 6), 1),
+    ((40, 7), 0),
+    ((2, 3, 4, 20), -1),
+    ((5,), 0),
+    ((0, 3), 1),
+    ((2, 3, 0, 4), 1),
+]
 
 
 def data(shape, axis, dtype=np.float32):

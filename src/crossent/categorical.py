@@ -295,9 +295,9 @@ def _index_rows(
     loss = np.where(kept, cost(w, z[y, columns].astype(w.dtype), e), 0)  # (n,)
     if g is None:
         return loss, None
-    c = coefficient(w, g, e)  # (n,) w_y g / s
-    grad = scaled(e.others, c, e.total)  # (K, n) p w_y g
-    grad[y, columns] = -e.rest * c  # p_y - 1 without the cancellation
+    c, power = coefficient(w, g, e)  # (n,) w_y g / s
+    grad = scaled(e.others, c, power)  # (K, n) p w_y g
+    grad[y, columns] = -e.rest * power * c  # p_y - 1 without the cancellation
     return loss, _only(kept, grad)
 
 

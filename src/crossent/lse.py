@@ -425,32 +425,33 @@ def cost(w: Array, z_k: Array, e: Exponentials) -> Array:
     return np.where(e.own < _SMALLEST_OWN, far, near)
 
 
-def coefficient(a: Array, g: Cotangent, e: Exponentials) -> Array:
-    """Return ``a * g / s`` (n,), rounded once: all factors that the entries of a column share.
+def coefficient(a: Array, g: Cotangent, e: Exponentials) -> tuple[Array, Array]:
+    """Return ``a * g / s``, what the entries of a column share, as ``c (n,)`` and a power of two.
 
     In double-double: product and sums with their rounding errors, and the quotient with the
-    remainder of the division. Rounding each of them would cost an entry up to 2 ulp.
+    remainder of the division, rounded once. Rounding each step would cost an entry up to 2 ulp.
+    The power of two is the size of ``1 / s``: with it in one number, a small cotangent divided by a
+    large ``s`` might not be a normal number though every entry is.
     """
+    power = np.ldexp(np.ones_like(e.total), -np.frexp(e.total)[1])
     top, top_low = two_product(a, np.broadcast_to(g.value, a.shape))
-    s, s_low = two_sum(e.own, e.rest)
+    s, s_low = two_sum(e.own * power, e.rest * power)
     bottom, bottom_low = two_product(s, np.broadcast_to(g.divisor, s.shape))
     quotient = top / bottom
     back, back_low = two_product(quotient, bottom)
     remainder = ((top - back) - back_low) + (top_low - quotient * (bottom_low + g.divisor * s_low))
-    rest = remainder / bottom
-    return quotient + np.where(np.isfinite(rest), rest, 0)
+    correction = remainder / bottom
+    return quotient + np.where(np.isfinite(correction), correction, 0), power
 
 
-def scaled(e: Array, c: Array, s: Array) -> Array:
-    """Return ``e * c`` in the place of ``e (K, n)``, with one coefficient ``c (n,)`` a column.
-
-    Where the coefficient would be subnormal but ``e / s`` is not, multiply by one after the other.
-    """
-    small = (np.abs(c) < np.finfo(e.dtype).tiny) & (c != 0)
+def scaled(e: Array, c: Array, power: Array) -> Array:
+    """Return ``e * c * power`` in the place of ``e (K, n)``: in one step where no digit is lost by it."""
+    both = c * power
+    small = (np.abs(both) < np.finfo(e.dtype).tiny) & (c != 0)
     if small.any():
-        e[:, small] /= s[small].astype(e.dtype)
-        c = np.where(small, c * s, c)
-    e *= c.astype(e.dtype)
+        e[:, small] *= power[small].astype(e.dtype)
+        both = np.where(small, c, both)
+    e *= both.astype(e.dtype)
     return e
 
 
@@ -472,9 +473,9 @@ def _logsumexp_grad_rows(z: Array, g: Array | None) -> tuple[Array]:
     nothing = z[k, columns] == -np.inf
     e = exponentials(z, k)
     one = np.ones_like(e.own)
-    c = coefficient(one, Cotangent(one if g is None else g, one), e)
-    p = scaled(e.others, c, e.total)
-    p[k, columns] = e.own * c
+    c, power = coefficient(one, Cotangent(one if g is None else g, one), e)
+    p = scaled(e.others, c, power)
+    p[k, columns] = e.own * power * c
     p[:, nothing] = 0
     return (p,)
 
@@ -525,10 +526,11 @@ def log_softmax_pullback(e: Exponentials, k: Array, t: Array, g: Cotangent) -> A
     others = t.copy("K")
     others[k, columns] = 0
     sum_others = row_sum(others)
-    at_k = sum_others * e.own - t_k * e.rest  # times g / s
-    result = scaled(e.others, coefficient(sum_others + t_k, g, e), e.total)
+    c, power = coefficient(np.ones_like(t_k), g, e)
+    at_k = (sum_others * (e.own * power) - t_k * (e.rest * power)) * c
+    result = scaled(e.others, *coefficient(sum_others + t_k, g, e))
     result -= t * (g.value / g.divisor).astype(t.dtype)
-    result[k, columns] = at_k * coefficient(np.ones_like(t_k), g, e)
+    result[k, columns] = at_k
     return result
 
 

@@ -1,0 +1,116 @@
+"""Row maths where it branches: each branch is taken, and no digit is lost on the way into it."""
+
+import copy
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+
+import crossent
+from crossent import exact
+from crossent.testing import numerical_grad, ulp_error
+from crossent.testing._limits import limit
+
+
+def assert_digits(z, y, **options):
+    """Loss and gradient of the rows of `z` within their limits of the exact ones."""
+    dtype = z.dtype.name
+    grad_output = options.pop("grad_output", None)
+    loss, grad = crossent.cross_entropy_value_and_grad(z, y, grad_output=grad_output, **options)
+    definition = partial(exact.cross_entropy, target=y, **options)
+    assert np.max(ulp_error(loss, definition(z))) <= limit("cross_entropy", dtype)
+    due = numerical_grad(definition, z, grad_output=grad_output).value
+    error = ulp_error(grad, due)
+    normal = np.abs(due.astype(float)) >= np.finfo(dtype).tiny
+    assert np.max(error[normal]) <= limit("cross_entropy_grad", dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "row",
+    [
+        [0.0, 20.0, -3.0],  # no shift
+        [-0.5, -1.0, -3.0],  # s just below 1 and just above: with a shift and without
+        [0.3, -1.0, -0.7],
+        [41.0, 42.0, 43.0],  # s around its upper limits
+        [44.0, 44.5, 45.0],
+        [88.0, 89.0, 90.0],
+        [709.0, 710.0, 700.0],
+        [0.0, -63.0, -61.0],  # r around its lower limits
+        [0.0, -84.0, -86.0],
+        [-100.0, -160.0, -180.0],
+        [0.0, -620.0, -630.0],
+        [0.0, -704.0, -706.0],  # r of subnormal terms
+        [1e4 + 0.1, 1e4, 1e4 - 0.3],  # the rounding of z - m
+        [-12345.678, -12344.9, -12346.1],
+    ],
+)
+def test_cross_entropy__keeps_its_digits_on_both_sides_of_every_limit(row, dtype):
+    """A shift or none, headroom or none: chosen by row, invisible in the result."""
+    z = np.array([row] * 3, dtype)
+    assert_digits(z, np.arange(3), reduction="none")
+
+
+def test_cross_entropy__a_sum_of_many_subnormal_terms_keeps_its_digits():
+    """300 classes at exp(-714), each subnormal: their sum is a normal number and the loss."""
+    z = np.full((1, 300), -714.0)
+    z[0, 7] = 0
+    loss = crossent.cross_entropy(z, [7])
+    assert ulp_error(loss, exact.cross_entropy(z, [7])) <= limit("cross_entropy", "float64")
+
+
+@pytest.mark.parametrize(("dtype", "g"), [(np.float32, 1e-25), (np.float64, 1e-300)])
+def test_cross_entropy_grad__a_small_cotangent_of_large_terms_keeps_its_digits(dtype, g):
+    """1 / s times the cotangent is subnormal, the gradient's entries are not."""
+    z = np.array([[40.0, 41.0, 38.0]], dtype)
+    assert_digits(z, [1], grad_output=dtype(g))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cross_entropy__a_row_may_need_a_shift_beside_one_that_does_not(dtype):
+    """Rows are told apart by the row alone: the bits of the others stay as they were."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((20, 200)).astype(dtype)
+    plain = crossent.cross_entropy_value_and_grad(z, np.arange(20), reduction="none")
+    z[3], z[8, 5], z[9, 9] = -400, np.nan, np.inf
+    mixed = crossent.cross_entropy_value_and_grad(z, np.arange(20), reduction="none")
+    others = np.setdiff1d(np.arange(20), [3, 8, 9])
+    for a, b in zip(plain, mixed, strict=True):
+        np.testing.assert_array_equal(a[others], b[others])
+    assert np.isnan(mixed[0][[8, 9]]).all()
+    np.testing.assert_allclose(mixed[0][3], np.log(200))
+
+
+def test_out__an_overlap_too_hard_to_rule_out_counts_as_one(monkeypatch):
+    """Better a refusal than an input that changes while it is read."""
+    memory = np.zeros(400)
+    x, out = memory[0:200:2].reshape(10, 10), memory[1:200:2].reshape(10, 10)
+    crossent.softmax_grad(x, out=out)  # interleaved: no overlap
+    monkeypatch.setattr("crossent._arguments._OVERLAP_WORK", 1)
+    a = np.lib.stride_tricks.as_strided(memory, (5, 7), (8 * 13, 8 * 11))
+    b = np.lib.stride_tricks.as_strided(memory[3:], (5, 7), (8 * 17, 8 * 19))
+    with pytest.raises(ValueError, match="overlaps"):
+        crossent.softmax_grad(a, out=b)
+
+
+def test_dtype__what_is_no_dtype_is_refused():
+    """A wrong name must not surface as an error from the middle of NumPy."""
+    with pytest.raises(TypeError, match="floating dtype"):
+        crossent.softmax([0.0], dtype="float33")
+
+
+def test_logsumexp__reduces_a_single_number():
+    """As SciPy and PyTorch do."""
+    for axis in (-1, 0, None, ()):
+        assert crossent.logsumexp(3.0, axis) == 3
+        assert crossent.logsumexp_grad(3.0, axis, grad_output=2.0) == 2
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_objects__copies_are_equal_and_as_read_only(make):
+    """A loss that goes to another process is the same loss."""
+    loss = crossent.CrossEntropyLoss([1.0, 2.0], label_smoothing=0.1)
+    again = make(loss)
+    assert again == loss
+    assert not again.weight.flags.writeable
