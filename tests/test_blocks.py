@@ -76,8 +76,9 @@ def test_blocks__cover_each_position_once_and_stay_small(positions, n):
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_engine__memory_does_not_grow_with_the_input(reduction):
+def test_engine__memory_does_not_grow_with_the_input(monkeypatch, reduction):
     """The contract: a fixed number of blocks beside inputs and result, and nothing with out=logits."""
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 1 << 17)
     z = np.zeros((4000, 1000), np.float32)
     y = np.zeros(4000, np.int64)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from crossent._sums import Array, ExactSum
 
-BLOCK_BYTES = 1 << 18  # of one array of a block: several of them fit the second-level cache
+BLOCK_BYTES = 1 << 20  # of one array of a block: smaller ones pay for more calls, larger ones for memory
 FEW_CLASSES = 16  # up to here a loop over the classes of one row costs more than it does
 
 

@@ -3,10 +3,9 @@
 ``np.sum`` adds in an order that changes with memory layout and with the rows beside, and BLAS with
 the batch as well. Two sums replace them here:
 
-* `row_sum` adds the classes of each row. It folds the array: the upper half is added to the lower
-  half, and again, until one term is left. Which terms meet depends on their number alone, and
-  each step is an elementwise addition, the same in every layout. A term passes through
-  ``log2(K)`` additions instead of ``K``; all but the first two are compensated.
+* `row_sum` adds the classes of each row. It folds the array, the upper half on the lower half: which
+  terms meet depends on their number alone, and each step is an elementwise addition, the same in
+  every layout. What is left after two steps is added exactly.
 * `ExactSum` adds the losses of all positions, exactly, and rounds once, so that the order in which
   blocks arrive cannot matter.
 """
@@ -50,28 +49,14 @@ def _split(a: Array) -> tuple[Array, Array]:
 def row_sum(a: Array) -> Array:
     """Sum ``a`` of shape ``(K, n)`` over its first axis, in float64 or wider: shape ``(n,)``.
 
-    Error bound for terms of one sign: one rounding of float64, and two more with many classes, whose
-    first two halvings are plain; float32 terms do not notice. `a` is left as it was.
+    Error bound for terms of one sign, in roundings of the terms' dtype: two for many terms, whose
+    first two halvings are plain, and one for the result. `a` is left as it was.
     """
-    if len(a) == 0:
-        return np.zeros(a.shape[1], wide(a.dtype))
-    narrow = a.dtype != wide(a.dtype)
-    if narrow:
-        a = a.astype(wide(a.dtype), order="K")
     if len(a) > _FEW_TERMS:
         a = _halve(_halve(a))
-    if narrow:
-        while len(a) > 1:
-            a = _halve(a)
-        return a[0]
-    low = np.zeros_like(a)
-    while len(a) > 1:
-        half = len(a) // 2
-        kept = len(a) - half  # with an odd number of terms the middle one waits
-        head, error = two_sum(a[:half], a[kept:])
-        low[:half] += low[kept:] + error
-        a, low = np.concatenate([head, a[half:kept]]), low[:kept]
-    return np.where(np.isfinite(a[0]), a[0] + low[0], a[0])  # inf - inf would turn low into NaN
+    if a.dtype != wide(a.dtype):  # float32 terms: float64 has digits to spare
+        return _plain_sum(a.astype(wide(a.dtype), order="K"))
+    return _exact_sum(a)
 
 
 def _halve(a: Array) -> Array:
@@ -82,6 +67,41 @@ def _halve(a: Array) -> Array:
     np.add(a[:half], a[kept:], out=result[:half])
     result[half:] = a[half:kept]
     return result
+
+
+def _plain_sum(a: Array) -> Array:
+    """Fold down to a few rows, then add these one by one."""
+    while len(a) > _FEW_TERMS:
+        a = _halve(a)
+    # Two columns at least: of a single one NumPy would add neighbours first.
+    rows = np.zeros((len(a), a.shape[1] + 1), a.dtype)
+    rows[:, :-1] = a
+    return rows.sum(axis=0)[:-1]
+
+
+def _exact_sum(a: Array) -> Array:
+    """Split all terms of a column at two common bits; pieces of one kind add without error.
+
+    With ``sigma`` a power of two above ``2 K max|a|``, ``(a + sigma) - sigma`` rounds each term to a
+    multiple of ``sigma * eps / 2``, of which any sum below ``sigma`` is a float. What remains is split
+    once more. The rest is below ``(2 K eps)**2`` times the largest term and left out.
+    """
+    largest = np.maximum(a.max(axis=0, initial=0), -a.min(axis=0, initial=0))  # (n,)
+    info = np.finfo(a.dtype)
+    headroom = len(a).bit_length() + 1
+    exponent = np.frexp(largest)[1] + headroom
+    total, left = np.zeros_like(largest), a
+    for sigma in (
+        np.ldexp(a.dtype.type(1), exponent),
+        np.ldexp(a.dtype.type(1), exponent + headroom - info.nmant - 1),
+    ):
+        upper = (left + sigma) - sigma
+        total = total + upper.sum(axis=0)
+        left = left - upper
+    plain = ~np.isfinite(total)  # infinities, NaN, and terms so large that sigma is infinite
+    if plain.any():
+        total[plain] = _plain_sum(a[:, plain])
+    return total
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:

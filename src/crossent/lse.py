@@ -434,6 +434,8 @@ def coefficient(a: Array, g: Cotangent, e: Exponentials) -> tuple[Array, Array]:
     large ``s`` might not be a normal number though every entry is.
     """
     power = np.ldexp(np.ones_like(e.total), -np.frexp(e.total)[1])
+    if e.others.dtype != e.total.dtype:  # float32 entries do not notice float64's roundings
+        return a * g.value / (e.total * power * g.divisor), power
     top, top_low = two_product(a, np.broadcast_to(g.value, a.shape))
     s, s_low = two_sum(e.own * power, e.rest * power)
     bottom, bottom_low = two_product(s, np.broadcast_to(g.divisor, s.shape))
