@@ -76,7 +76,8 @@ def _plain_sum(a: Array) -> Array:
     # Two columns at least: of a single one NumPy would add neighbours first.
     rows = np.zeros((len(a), a.shape[1] + 1), a.dtype)
     rows[:, :-1] = a
-    return rows.sum(axis=0)[:-1]
+    total: Array = rows.sum(axis=0)[:-1]
+    return total
 
 
 def _exact_sum(a: Array) -> Array:
@@ -90,7 +91,8 @@ def _exact_sum(a: Array) -> Array:
     info = np.finfo(a.dtype)
     headroom = len(a).bit_length() + 1
     exponent = np.frexp(largest)[1] + headroom
-    total, left = np.zeros_like(largest), a
+    total: Array = np.zeros_like(largest)
+    left = a
     for sigma in (
         np.ldexp(a.dtype.type(1), exponent),
         np.ldexp(a.dtype.type(1), exponent + headroom - info.nmant - 1),

@@ -279,7 +279,8 @@ def _log_sigmoid_rows(x: Array) -> Array:
 def sigmoid_rows(x: Array) -> Array:
     """Return ``sigmoid(x)``: ``1 + t`` never cancels, and ``t`` keeps the digits of small results."""
     t = np.exp(-np.abs(x))
-    return np.where(x < 0, t, 1) / (1 + t)
+    p: Array = np.where(x < 0, t, 1) / (1 + t)
+    return p
 
 
 def sigmoid_pair(x: Array) -> tuple[Array, Array]:
@@ -295,4 +296,5 @@ def _log_sigmoid_grad_rows(x: Array) -> Array:
 
 def _sigmoid_grad_rows(x: Array) -> Array:
     t = np.exp(-np.abs(x))
-    return t / (1 + t * (2 + t))
+    slope: Array = t / (1 + t * (2 + t))
+    return slope
