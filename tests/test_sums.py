@@ -132,7 +132,7 @@ def test_exact_sum__a_mean_may_be_finite_though_the_sum_overflows():
 def test_exact_sum__longdouble_keeps_its_own_digits():
     """Where long double is wider than double, sums are as wide."""
     tiny = np.finfo(np.longdouble).eps
-    x = np.array([1, tiny, tiny / 2, tiny / 2, -1] * 50, LONG)
-    assert total_of(x, pieces=4) == 100 * tiny
+    x = np.array([1, tiny, tiny / 2, tiny / 2, -1] * 500, LONG)
+    assert total_of(x) == total_of(x, pieces=20) == 1000 * tiny
     one = np.array([np.longdouble(1) / 3], LONG)
     assert total_of(one) == one[0]

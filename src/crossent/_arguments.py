@@ -256,6 +256,14 @@ class Categories:
     where: Array | None = None  # (*positions), boolean
 
     @property
+    def all_count(self) -> bool:
+        """Tell whether it can be seen at a glance that all labels are classes and none is left out."""
+        y, classes = self.index, len(self.x)
+        if y is None or self.where is not None or 0 <= self.ignore_index < classes:
+            return False
+        return y.size == 0 or bool(y.min() >= 0 and y.max() < classes)
+
+    @property
     def positions(self) -> tuple[int, ...]:
         """The shape without classes."""
         return self.x.shape[1:]
@@ -371,7 +379,7 @@ def kept_labels(y: Array, where: Array | None, ignore_index: int) -> tuple[Array
 def check_labels(problem: Categories) -> None:
     """Refuse class indices outside ``[0, K)`` at positions that count."""
     y, classes = problem.index, len(problem.x)
-    if y is None or y.size == 0 or (y.min() >= 0 and y.max() < classes):
+    if y is None or problem.all_count:
         return
     found = ExactSum(np.dtype(np.float64))
 

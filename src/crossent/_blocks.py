@@ -23,8 +23,9 @@ FEW_CLASSES = 16  # up to here a loop over the classes of one row costs more tha
 class Operand:
     """An array of shape ``(*classes, *positions)`` that a row function reads, or its result.
 
-    A block of it has shape ``(K, n)``, or ``(n,)`` when there is no class axis, and is a copy in
-    C-contiguous memory of `dtype`: NumPy's ``exp`` may give other bits for other strides.
+    A block of it has shape ``(K, n)``, or ``(n,)`` when there is no class axis, in contiguous memory of
+    `dtype`: NumPy's ``exp`` may give other bits for other strides. It may be the caller's memory
+    and is never written to.
     With `dtype` None the block is a view, with its positions in as many axes as they have.
     """
 
@@ -102,7 +103,7 @@ def _blocks(positions: tuple[int, ...], n: int) -> Iterator[tuple[Any, ...]]:
 
 
 def _load(operand: Operand, block: tuple[Any, ...], class_last: bool) -> Array:
-    """Copy a block of an operand to fresh memory: ``(K, n)`` or ``(n,)``."""
+    """Return a block of an operand as ``(K, n)`` or ``(n,)``, a copy unless it lies there like that."""
     view = operand.view(block)
     if operand.dtype is None:
         return view
@@ -110,13 +111,12 @@ def _load(operand: Operand, block: tuple[Any, ...], class_last: bool) -> Array:
     classes, positions = view.shape[:first], view.shape[first:]
     if first and class_last:
         view = np.moveaxis(view, range(first), range(-first, 0))
-    copy = np.empty(view.shape, operand.dtype)
-    np.copyto(copy, view, casting="unsafe")
+    near = np.require(view, operand.dtype, ["C", "A"])
     if not first:
-        return copy.reshape(math.prod(positions))
+        return near.reshape(math.prod(positions))
     if class_last:  # seen as (K, n), the memory of (n, K): shapes are the same in both layouts
-        return copy.reshape(math.prod(positions), math.prod(classes)).T
-    return copy.reshape(math.prod(classes), math.prod(positions))
+        return near.reshape(math.prod(positions), math.prod(classes)).T
+    return near.reshape(math.prod(classes), math.prod(positions))
 
 
 def _store(operand: Operand, block: tuple[Any, ...], value: Array, class_last: bool) -> None:

@@ -108,6 +108,8 @@ def count_labels(problem: Categories) -> Any:
     """Return the sum of the class weights of the labels that count, NaN if all of these are 0."""
     if problem.index is None:
         return count_positions(problem.positions, problem.where)
+    if problem.weight is None and problem.all_count:
+        return problem.index.size
     w = np.ones(len(problem.x), problem.wide) if problem.weight is None else problem.weight
     total = _sum_of_labels(problem, w)
     if total == 0 and _sum_of_labels(problem, np.abs(w)) == 0:

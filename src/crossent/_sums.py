@@ -55,7 +55,7 @@ def row_sum(a: Array) -> Array:
     if len(a) > _FEW_TERMS:
         a = _halve(_halve(a))
     if a.dtype != wide(a.dtype):  # float32 terms: float64 has digits to spare
-        return _plain_sum(a.astype(wide(a.dtype), order="K"))
+        return _plain_sum(a.astype(wide(a.dtype)))
     return _exact_sum(a)
 
 
@@ -88,18 +88,17 @@ def _exact_sum(a: Array) -> Array:
     once more. The rest is below ``(2 K eps)**2`` times the largest term and left out.
     """
     largest = np.maximum(a.max(axis=0, initial=0), -a.min(axis=0, initial=0))  # (n,)
-    info = np.finfo(a.dtype)
     headroom = len(a).bit_length() + 1
     exponent = np.frexp(largest)[1] + headroom
-    total: Array = np.zeros_like(largest)
-    left = a
-    for sigma in (
-        np.ldexp(a.dtype.type(1), exponent),
-        np.ldexp(a.dtype.type(1), exponent + headroom - info.nmant - 1),
-    ):
-        upper = (left + sigma) - sigma
-        total = total + upper.sum(axis=0)
-        left = left - upper
+    sigma = np.ldexp(a.dtype.type(1), exponent)
+    upper = a + sigma
+    upper -= sigma
+    total: Array = upper.sum(axis=0)
+    left = np.subtract(a, upper, out=upper)
+    sigma = np.ldexp(a.dtype.type(1), exponent + headroom - np.finfo(a.dtype).nmant - 1)
+    left += sigma
+    left -= sigma
+    total += left.sum(axis=0)
     plain = ~np.isfinite(total)  # infinities, NaN, and terms so large that sigma is infinite
     if plain.any():
         total[plain] = _plain_sum(a[:, plain])
@@ -114,7 +113,7 @@ def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
 class ExactSum:
     """A running sum that is exact until it is read, hence the same for any order of its terms."""
 
-    _FEW = 64  # terms that are kept as they are
+    _FEW = 512  # terms that are kept as they are: faster than taking them apart
     _MANY = 2048  # parts that are added up before there are more
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
