@@ -272,10 +272,8 @@ def assert_ulp(name, actual, exact, *, scale=None, least=None, times=1.0, dtype=
         elif abs(due) > largest - 64 * half:
             assert got != 0, where
             assert (got > 0) == (due > 0), where
-        elif (
-            dtype.itemsize > 2
-            and max(abs(due), size) < smallest
-            or (leasts is not None and leasts[i] < smallest)
+        elif (dtype.itemsize > 2 and max(abs(due), size) < smallest) or (
+            leasts is not None and leasts[i] < smallest
         ):
             assert np.isfinite(got), where
             assert abs(truth.decimal(got) - due) <= max(abs(size), smallest) * 2, where
@@ -752,12 +750,16 @@ def smoothing_zero_is_none(f, call):
 
 
 def _float_sum(*parts):
-    """The exact sum of results, and the sum of their magnitudes."""
+    """The exact sum of results, and the sum of their magnitudes.
+
+    The magnitude is at least a few normal numbers: below, the parts lost digits themselves.
+    """
     pieces = [truth.decimals(p) for p in parts]
     total, size = pieces[0], abs(pieces[0])
     for piece in pieces[1:]:
         total, size = total + piece, size + abs(piece)
-    return total, size
+    floor = truth.decimal(np.finfo(parts[0].dtype).tiny) * 1024
+    return total, np.maximum(size, floor)
 
 
 @law(LOSSES, reductions=("sum", "none"), dtypes=("float32", "float64"))

@@ -174,7 +174,7 @@ def _p_minus_one(call, grad):
     with localcontext(truth.CONTEXT):
         for i in np.flatnonzero(rows.live):
             y = int(rows.target[i])
-            rest = float(truth.softmax_row(list(decimals(rows.x[i])))[2][y])
+            rest = float(truth.softmax_row(tuple(decimals(rows.x[i])))[2][y])
             p = grad.dtype.type(1 - rest)
             flat[i, y] *= (1 - p) / grad.dtype.type(rest) if rest > 1e-300 else 0
     flat = flat.reshape(*call.positions, call.x.shape[call.axis])
@@ -712,18 +712,18 @@ def test_assert_refused__sees_a_written_out_and_a_missing_word():
 
     late = Implementation("cross_entropy", refuse, grad, refuse)
     with (
-        mock.patch.object(laws, "package", lambda name: late),
+        mock.patch.object(laws, "package", return_value=late),
         pytest.raises(AssertionError, match="written"),
     ):
         assert_refused("cross_entropy", ValueError, ["reduction"], z, [0, 1])
     plain = Implementation("cross_entropy", refuse, refuse, refuse)
-    with mock.patch.object(laws, "package", lambda name: plain):
+    with mock.patch.object(laws, "package", return_value=plain):
         assert_refused("cross_entropy", ValueError, ["reduction"], z, [0, 1])
         with pytest.raises(AssertionError, match="weight"):
             assert_refused("cross_entropy", ValueError, ["weight"], z, [0, 1])
     silent = Implementation("cross_entropy", *[lambda *a, **o: None] * 3)
     with (
-        mock.patch.object(laws, "package", lambda name: silent),
+        mock.patch.object(laws, "package", return_value=silent),
         pytest.raises(pytest.fail.Exception),
     ):
         assert_refused("cross_entropy", ValueError, [], z, [0, 1])

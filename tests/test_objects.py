@@ -214,7 +214,7 @@ def test_objects__are_equal_and_hashable_by_value(cls, settings, x, target):
     a = cls(**settings)
     b = cls(**{k: np.array(v) if isinstance(v, np.ndarray) else v for k, v in settings.items()})
     assert a == b
-    assert not a != b
+    assert (a != b) is False
     assert hash(a) == hash(b)
     assert len({a, b}) == 1
     assert a != cls(**{**settings, "reduction": "mean" if a.reduction != "mean" else "sum"})

@@ -13,15 +13,15 @@ Nothing here is fast. Everything works on rows `(N, K)`; `Call.rows` in `laws.py
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-DIGITS = 70
+DIGITS = 60
 NAN, INF, ZERO, ONE = Decimal("NaN"), Decimal("Infinity"), Decimal(0), Decimal(1)
 CONTEXT = Context(prec=DIGITS, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
-assert MAX_PREC > 10_000
 
 
 def decimal(x: Any) -> Decimal:
@@ -51,7 +51,10 @@ def log1p(r: Decimal) -> Decimal:
     return sum(((-1) ** (n + 1) * r**n / n for n in range(1, 10)), ZERO)
 
 
-def softmax_row(z: list[Decimal]) -> tuple[list[Decimal], list[Decimal], list[Decimal]]:
+@lru_cache(20_000)  # grids of options come back to the same numbers
+def softmax_row(
+    z: tuple[Decimal, ...],
+) -> tuple[list[Decimal], list[Decimal], list[Decimal]]:
     """-log p, p, and 1 - p as the sum of the others, of one row."""
     K = len(z)
     m = max((v for v in z if not v.is_nan()), default=NAN)
@@ -98,7 +101,7 @@ def _least(*factors: Decimal) -> Decimal:
 def _position_cross_entropy(z, a, live):
     """loss = sum_k a_k * -lp_k, a_k >= 0 or not; a_k = 0 adds exactly 0."""
     K = len(z)
-    cost, p, rest = softmax_row(z)
+    cost, p, rest = softmax_row(tuple(z))
     if cost[0].is_nan():
         return (NAN, NAN, INF), [(NAN, NAN, INF)] * K
     terms = [a[k] * cost[k] for k in range(K) if a[k] != 0]
@@ -122,6 +125,7 @@ def _position_cross_entropy(z, a, live):
     return (loss, magnitude, least), grads
 
 
+@lru_cache(20_000)
 def _sigmoids(z: Decimal) -> tuple[Decimal, Decimal, Decimal]:
     """softplus(z), sigmoid(z), sigmoid(-z)."""
     if z.is_nan():
@@ -155,7 +159,7 @@ def _position_binary(z, y, w, pw):
     return (loss, magnitude, least), [(up - down, scale, _least(*factors, *used))]
 
 
-def _reduce(positions, live, denominators, reduction, g, width, picks):
+def _reduce(positions, live, denominators, reduction, g, width):
     """Losses and gradients of all positions under one reduction.
 
     `positions` holds ((loss, magnitude, least), gradients) or None where ignored.
@@ -190,11 +194,13 @@ def _reduce(positions, live, denominators, reduction, g, width, picks):
             continue
         gi, d = factor[i]
         row = []
-        for entry, scale, least in positions[i][1]:
-            if entry.is_nan() or (gi.is_nan() and not (picks and entry == 0)):
+        for known in positions[i][1]:
+            if known is None:  # what is not picked has no gradient, whatever the mean
+                row.append(nothing)
+                continue
+            entry, scale, least = known
+            if gi.is_nan() or entry.is_nan():
                 row.append((NAN, NAN, INF))
-            elif gi.is_nan():
-                row.append(nothing)  # what is not picked has no gradient, whatever the mean
             else:
                 row.append((entry * gi / d, scale * abs(gi / d), min(least, _least(gi, gi / d))))
         grads.append(row)
@@ -247,8 +253,8 @@ def loss(call) -> Exact:
                     q = decimals(call.target[i])
                     a = [w[k] * ((1 - s) * q[k] + s / K) for k in range(K)]
                 positions.append(_position_cross_entropy(list(x[i]), a, live[i]))
-        width, picks = 1 if binary else x.shape[1], call.function == "nll_loss"
-        value, grads = _reduce(positions, live, denominators, reduction, g, width, picks)
+        width = 1 if binary else x.shape[1]
+        value, grads = _reduce(positions, live, denominators, reduction, g, width)
     return _exact(value, grads, call.x.shape, n, reduction)
 
 
@@ -261,7 +267,7 @@ def _position_nll(lp, y, w):
         value = nothing
     else:
         value = (-w * lp[y], abs(w * lp[y]), _least(w, lp[y]))
-    return value, [(-w, abs(w), _least(w)) if k == y else nothing for k in range(K)]
+    return value, [(-w, abs(w), _least(w)) if k == y else None for k in range(K)]
 
 
 def _array(items, shape):
@@ -314,7 +320,7 @@ def _row_logsumexp(z, g):
         return [(INF, INF, INF)], [(NAN, NAN, INF)] * K
     if all(v == -INF for v in z):
         return [(-INF, INF, INF)], [(ZERO, ZERO, INF)] * K
-    _, p, _ = softmax_row(z)
+    _, p, _ = softmax_row(tuple(z))
     m = max(z)
     k = z.index(m)
     L = log1p(sum(((z[j] - m).exp() for j in range(K) if j != k and z[j].is_finite()), ZERO))
@@ -324,7 +330,7 @@ def _row_logsumexp(z, g):
 
 def _row_log_softmax(z, g):
     K = len(z)
-    cost, p, _ = softmax_row(z)
+    cost, p, _ = softmax_row(tuple(z))
     if cost[0].is_nan():
         return [(NAN, NAN, INF)] * K, [(NAN, NAN, INF)] * K
     total, size = sum(g, ZERO), sum((abs(v) for v in g), ZERO)
@@ -335,7 +341,7 @@ def _row_log_softmax(z, g):
 
 def _row_softmax(z, g):
     K = len(z)
-    _, p, _ = softmax_row(z)
+    _, p, _ = softmax_row(tuple(z))
     if p[0].is_nan():
         return [(NAN, NAN, INF)] * K, [(NAN, NAN, INF)] * K
     mean = sum((p[k] * g[k] for k in range(K)), ZERO)
