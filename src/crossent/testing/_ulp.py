@@ -85,11 +85,13 @@ def ulp_size(dtype: npt.DTypeLike, magnitude: Decimal | Value) -> Fraction:
 
 
 def _format(dtype: np.dtype[Any]) -> Format:
-    if dtype.name in _FOREIGN:
-        return _FOREIGN[dtype.name]
-    if dtype.kind != "f":
+    foreign = _FOREIGN.get(dtype.name)
+    if foreign is None and dtype.kind != "f":
         raise TypeError(f"only the results of floating-point dtypes have ulps, got dtype {dtype}")
-    info = np.finfo(dtype)
+    return foreign or _native(np.finfo(dtype))
+
+
+def _native(info: np.finfo[Any]) -> Format:
     return Format(p=info.nmant + 1, emin=int(info.minexp), emax=int(info.maxexp) - 1)
 
 
