@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from crossent import _arguments as desk
 from crossent._blocks import Operand
 from crossent._reduction import Cotangent, Reduction, count_positions
-from crossent._sums import Array, wide
+from crossent._sums import Array, two_product, wide
 from crossent.lse import times
 from crossent.sigmoids import sigmoid_pair, softplus_pair
 
@@ -215,7 +215,7 @@ def _binary(
         lambda: count_positions(x.shape, kept), grad_output,
     )  # fmt: skip
     operands = [*(a if a is None else Operand(a, work) for a in (x, y, w, c)), desk.as_is(kept)]
-    rows = partial(_binary_rows, value)
+    rows = partial(_binary_rows, value, work == result)
     return end.run(rows, operands, x, (), value=value, grad=grad, out=out)
 
 
@@ -225,6 +225,7 @@ def _binary(
 
 def _binary_rows(
     value: bool,
+    tight: bool,
     z: Array,
     y: Array,
     w: Array | None,
@@ -237,7 +238,11 @@ def _binary_rows(
     loss = grad = None
     if value:
         if_no, if_yes = softplus_pair(z)
-        loss = times(yes, if_yes) + times(no, if_no)
+        loss = times(no, if_no)
+        if tight and c is not None:  # no digits to spare: put the rounding error of c y back
+            low = two_product(c, y)[1] * if_yes
+            loss += np.where(np.isfinite(low), low, 0)
+        loss += times(yes, if_yes)
         if w is not None:
             loss = times(w, loss)
     if g is not None:

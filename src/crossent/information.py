@@ -171,8 +171,12 @@ def _entropy_rows(p: Array) -> tuple[Array]:
 
 
 def _kl_rows(p: Array, q: Array) -> tuple[Array]:
-    near = np.log1p((p - q) / q)  # (K, n) p - q is exact for q / 2 <= p <= 2 q
-    log = np.where((2 * p >= q) & (p <= 2 * q), near, np.log(p) - np.log(q))
+    ratio = p / q  # (K, n)
+    near = np.log1p((p - q) / q)  # p - q is exact for q / 2 <= p <= 2 q
+    log = np.where((0.5 <= ratio) & (ratio <= 2), near, np.log(ratio))
+    far = (ratio < np.finfo(ratio.dtype).tiny) | (ratio == np.inf)
+    if far.any():
+        log = np.where(far, np.log(p) - np.log(q), log)
     terms = p * log
     terms[p == 0] = 0
     terms[(p < 0) | (q < 0) | np.isnan(q)] = np.nan

@@ -226,7 +226,9 @@ def softmax_grad(
     >>> softmax_grad([0.0, 0.0], grad_output=[1.0, 0.0])
     array([ 0.25, -0.25])
     """
-    return _map_rows(_softmax_grad_rows, x, axis, dtype, True, grad_output, out)
+    # The probabilities sum to 1: adding a constant to g changes nothing, and ones are as good as 0.
+    g = 0 if grad_output is None else grad_output
+    return _map_rows(_softmax_grad_rows, x, axis, dtype, g, out)
 
 
 def log_softmax(x: ArrayLike, axis: int = -1, *, dtype: DTypeLike | None = None) -> Any:
@@ -309,7 +311,8 @@ def log_softmax_grad(
     >>> log_softmax_grad([0.0, 50.0], grad_output=[0.0, 1.0])
     array([-1.92874985e-22,  1.92874985e-22])
     """
-    return _map_rows(_log_softmax_grad_rows, x, axis, dtype, True, grad_output, out)
+    g = 1 if grad_output is None else grad_output
+    return _map_rows(_log_softmax_grad_rows, x, axis, dtype, g, out)
 
 
 def _map_rows(
@@ -317,7 +320,6 @@ def _map_rows(
     x: ArrayLike,
     axis: int,
     dtype: DTypeLike | None,
-    gradient: bool = False,
     grad_output: ArrayLike | None = None,
     out: Array | None = None,
 ) -> Any:
@@ -325,12 +327,11 @@ def _map_rows(
     x = desk.real("x", x)
     result_dtype = desk.result_dtype("x", x, dtype)
     axis = desk.class_axis("x", x, axis)
-    work = desk.work_dtype(result_dtype)
-    operands = [Operand(np.moveaxis(x, axis, 0), work, 1)]
-    if gradient:
-        g = desk.broadcast("grad_output", 1 if grad_output is None else grad_output, x.shape, "x")
-        work = desk.work_dtype(result_dtype, g if grad_output is not None else None)
-        operands = [Operand(np.moveaxis(a, axis, 0), work, 1) for a in (x, g)]
+    arrays = [x]
+    if grad_output is not None:
+        arrays.append(desk.broadcast("grad_output", grad_output, x.shape, "x"))
+    work = desk.work_dtype(result_dtype, *arrays[1:])
+    operands = [Operand(np.moveaxis(array, axis, 0), work, 1) for array in arrays]
     result, target = desk.gradient_array(out, x, result_dtype, (axis,), operands)
     sweep(rows, operands, [target], target.array.shape[1:])
     return result
@@ -491,16 +492,19 @@ def _softmax_rows(z: Array) -> tuple[Array]:
 
 
 def _softmax_grad_rows(z: Array, g: Array) -> tuple[Array]:
-    """``p * (g - sum(p * g))``, with ``g`` counted from the argmax's: a constant drops out.
+    """``p * (g - sum(p * g))``; at the argmax ``k``, ``p_k * sum(p * (g_k - g))`` over the others.
 
-    At the argmax that leaves minus a sum over the other classes, where ``1 - p`` would cancel.
+    The two are equal since the probabilities sum to 1, but ``1 - p_k`` would cancel.
     """
     k = z.argmax(axis=0)
     columns = np.arange(z.shape[1])
-    p = _softmax_rows(z)[0].astype(z.dtype)
-    g = g - g[k, columns]
-    mean = row_sum(times(p, g))  # (n,) the argmax's term is 0
-    return (times(p, g - mean.astype(g.dtype)),)
+    (p,) = _softmax_rows(z)  # (K, n) float64 or wider, as is what follows
+    mean = row_sum(times(p, g))  # (n,)
+    p_k = p[k, columns]
+    at_k = p_k * row_sum(times(p, g[k, columns] - g))
+    result = times(p, g - mean)
+    result[k, columns] = at_k
+    return (result,)
 
 
 def _log_softmax_rows(z: Array) -> tuple[Array]:
