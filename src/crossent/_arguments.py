@@ -47,7 +47,7 @@ def real(name: str, value: ArrayLike) -> Array:
 
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
     """Tell whether this is the dtype of the package ml_dtypes, which need not be installed."""
-    return dtype.name == "bfloat16"
+    return dtype.kind == "V" and dtype.name == "bfloat16"
 
 
 def is_floating(array: Array) -> bool:

@@ -77,6 +77,8 @@ def sweep(
 
 def _reordered(operand: Operand, order: list[int]) -> Operand:
     """Sort the position axes of an operand."""
+    if order == sorted(order):
+        return operand
     first = operand.class_axes
     axes = (*range(first), *(first + axis for axis in order))
     return Operand(operand.array.transpose(axes), operand.dtype, first)

@@ -421,9 +421,13 @@ def cost(w: Array, z_k: Array, e: Exponentials) -> Array:
     class's own term has all but vanished, ``(c - z_k) + log(s)``, a sum of two positive terms, of
     which the first may overflow where ``w`` times it does not.
     """
-    near = w * np.log1p(e.rest / e.own)
-    far = 2 * times(w, e.shift / 2 - z_k / 2) + w * np.log(e.total)
-    return np.where(e.own < _SMALLEST_OWN, far, near)
+    loss = np.log1p(e.rest / e.own)
+    loss *= w
+    far = np.flatnonzero(e.own < _SMALLEST_OWN)
+    if far.size:
+        w, half = w[far], e.shift[far] / 2 - z_k[far] / 2
+        loss[far] = 2 * times(w, half) + w * np.log(e.total[far])
+    return loss
 
 
 def coefficient(a: Array, g: Cotangent, e: Exponentials) -> tuple[Array, Array]:
