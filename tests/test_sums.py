@@ -136,3 +136,15 @@ def test_exact_sum__longdouble_keeps_its_own_digits():
     assert total_of(x) == total_of(x, pieces=20) == 1000 * tiny
     one = np.array([np.longdouble(1) / 3], LONG)
     assert total_of(one) == one[0]
+
+
+@pytest.mark.parametrize("classes", [2**15, 2**17, 2**20, 2**22])
+@pytest.mark.parametrize("exponent", [-80, -69, -60, -50])
+def test_row_sum__a_million_small_terms_beside_a_large_one(classes, exponent):
+    """The more terms, the fewer digits one cut holds: the number of cuts must follow."""
+    a = np.full((classes, 1), 2.0**exponent)
+    a[0] = 1
+    exact = 1 + (classes - 1) * Fraction(2) ** exponent
+    assert abs(Fraction(row_sum(a)[0]) - exact) <= 3 * Fraction(2) ** -53 * exact
+    a[0] = 0
+    assert abs(Fraction(row_sum(a)[0]) - (exact - 1)) <= 3 * Fraction(2) ** -53 * (exact - 1)

@@ -81,24 +81,26 @@ def _plain_sum(a: Array) -> Array:
 
 
 def _exact_sum(a: Array) -> Array:
-    """Split all terms of a column at two common bits; pieces of one kind add without error.
+    """Split all terms of a column at common bits; the pieces of one cut add without error.
 
     With ``sigma`` a power of two above ``2 K max|a|``, ``(a + sigma) - sigma`` rounds each term to a
-    multiple of ``sigma * eps / 2``, of which any sum below ``sigma`` is a float. What remains is split
-    once more. The rest is below ``(2 K eps)**2`` times the largest term and left out.
+    multiple of ``sigma * eps / 2``, of which any sum below ``sigma`` is a float. What remains is smaller
+    by ``2 K eps`` and is cut again: twice up to 2**15 terms, until the rest cannot be seen.
     """
-    largest = np.maximum(a.max(axis=0, initial=0), -a.min(axis=0, initial=0))  # (n,)
+    digits = np.finfo(a.dtype).nmant + 1
     headroom = len(a).bit_length() + 1
+    cuts = -(-(len(a).bit_length() + digits + 3) // (digits - headroom))
+    largest = np.maximum(a.max(axis=0, initial=0), -a.min(axis=0, initial=0))  # (n,)
     exponent = np.frexp(largest)[1] + headroom
-    sigma = np.ldexp(a.dtype.type(1), exponent)
-    upper = a + sigma
-    upper -= sigma
-    total: Array = upper.sum(axis=0)
-    left = np.subtract(a, upper, out=upper)
-    sigma = np.ldexp(a.dtype.type(1), exponent + headroom - np.finfo(a.dtype).nmant - 1)
-    left += sigma
-    left -= sigma
-    total += left.sum(axis=0)
+    total: Array = np.zeros_like(largest)
+    left = upper = a
+    for cut in range(cuts):
+        if cut > 0:
+            left = np.subtract(left, upper, out=upper)
+        sigma = np.ldexp(a.dtype.type(1), exponent - cut * (digits - headroom))
+        upper = left + sigma
+        upper -= sigma
+        total += upper.sum(axis=0)
     plain = ~np.isfinite(total)  # infinities, NaN, and terms so large that sigma is infinite
     if plain.any():
         total[plain] = _plain_sum(a[:, plain])
