@@ -19,6 +19,7 @@ Reference: C. M. Bishop, "Pattern Recognition and Machine Learning" (2006), sect
 smoothing: C. Szegedy et al., "Rethinking the Inception architecture" (2016).
 """
 
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from crossent import _arguments as desk
 from crossent._blocks import Operand
 from crossent._reduction import Cotangent, Reduction, count_labels
-from crossent._sums import Array, row_sum
+from crossent._sums import Array, product, row_sum
 from crossent.lse import coefficient, cost, exponentials, log_softmax_pullback, scaled, times
 
 
@@ -308,9 +309,10 @@ def _smoothed_rows(
     """One class index a column, smoothed: ``t = (1 - s) w_y [k = y] + (s / K) w``."""
     y, kept = desk.kept_labels(y, where, problem.ignore_index)
     w = np.ones(len(z), problem.wide) if problem.weight is None else problem.weight  # (K,)
+    spread = Fraction(s) / len(z)
     t = np.empty_like(z)  # (K, n)
-    t[...] = (w * s / len(z))[:, np.newaxis]
-    t[y, np.arange(len(y))] = (1 - s) * w[y] + w[y] * s / len(z)
+    t[...] = product(w, spread)[:, np.newaxis]
+    t[y, np.arange(len(y))] = product(w, 1 - Fraction(s) + spread)[y]
     return _soft_rows(z, t, kept, value, g)
 
 
@@ -319,9 +321,12 @@ def _probability_rows(
     z: Array, q: Array, where: Array | None, g: Cotangent | None,
 ) -> Rows:  # fmt: skip
     """A distribution a column: ``t = w ((1 - s) q + s / K)``."""
-    t = q * q.dtype.type(1 - s) + q.dtype.type(s / len(q)) if s > 0 else q  # (K, n)
-    if problem.weight is not None:
-        t = t * problem.weight.astype(q.dtype)[:, np.newaxis]
+    t = q  # (K, n)
+    if s > 0 or problem.weight is not None:
+        w = np.ones(len(z), problem.wide) if problem.weight is None else problem.weight  # (K,)
+        t = q * product(w, 1 - Fraction(s)).astype(q.dtype)[:, np.newaxis]
+    if s > 0:
+        t += product(w, Fraction(s) / len(q)).astype(q.dtype)[:, np.newaxis]
     kept = np.ones(z.shape[1], np.bool_) if where is None else where
     return _soft_rows(z, t, kept, value, g)
 

@@ -173,7 +173,7 @@ def _entropy_rows(p: Array) -> tuple[Array]:
 def _kl_rows(p: Array, q: Array) -> tuple[Array]:
     ratio = p / q  # (K, n)
     near = np.log1p((p - q) / q)  # p - q is exact for q / 2 <= p <= 2 q
-    log = np.where((0.5 <= ratio) & (ratio <= 2), near, np.log(ratio))
+    log = np.where((ratio >= 0.5) & (ratio <= 2), near, np.log(ratio))
     far = (ratio < np.finfo(ratio.dtype).tiny) | (ratio == np.inf)
     if far.any():
         log = np.where(far, np.log(p) - np.log(q), log)

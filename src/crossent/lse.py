@@ -421,8 +421,15 @@ def cost(w: Array, z_k: Array, e: Exponentials) -> Array:
     class's own term has all but vanished, ``(c - z_k) + log(s)``, a sum of two positive terms, of
     which the first may overflow where ``w`` times it does not.
     """
-    loss = np.log1p(e.rest / e.own)
-    loss *= w
+    x = e.rest / e.own
+    loss = np.log1p(x)
+    if e.others.dtype != loss.dtype:  # float32 losses do not notice float64's roundings
+        loss *= w
+    else:  # put back the roundings of quotient and product, as in `coefficient`
+        back, back_low = two_product(x, e.own)
+        loss, low = two_product(loss, w)
+        low += w * (((e.rest - back) - back_low) / e.own / (1 + x))
+        loss += np.where(np.isfinite(low), low, 0)
     far = np.flatnonzero(e.own < _SMALLEST_OWN)
     if far.size:
         w, half = w[far], e.shift[far] / 2 - z_k[far] / 2
