@@ -802,12 +802,15 @@ def roundings(dtype):
     e, s, L = ("exp", own["e"]), ("s", own["s"]), ("log1p(r / own)", own["L"])
     last = ("result", HALF)
     wide = [last]  # computed in float64, rounded once
+    index = (
+        "log1p(r / own) * w",
+        own["L"],
+    )  # the rounding of r / own is put back: one less, and w's one more
     sigmoid = [("exp", n["exp"]), ("1 + t", HALF), ("quotient", HALF)]
     mean = [("sum", HALF), ("mean", HALF)]
     coefficient = [e, ("s", own["s"] if single else own["r"]), ("coefficient", HALF)]
-    t = 5 * HALF if single else 4 * HALF  # 1 - s, q (1 - s), + s / K, weight; rounded to float32
+    t = 3 * HALF  # w (1 - s), its product with q, + w s / K
     sum_t = FOLDS if single else FOLDS + HALF
-    p = own["e"] + own["s"] + (0 if single else HALF)
     pull = [*coefficient, ("sum of t", sum_t if single else sum_t + HALF), ("product", HALF)]
     log = [("log1p", n["log1p"])]
     log_term = wide if single else [*log, ("product", HALF), ("folds", FOLDS), last]
@@ -818,7 +821,7 @@ def roundings(dtype):
         "softplus": ("also `log_sigmoid`", [("exp", n["exp"]), *log, last]),
         "sigmoid": ("", sigmoid),
         "nll_loss": ("mean, weights", wide if single else [("weight", HALF), *mean]),
-        "cross_entropy": ("index, mean, weights", [L, last] if single else [L, ("weight", HALF), *mean]),
+        "cross_entropy": ("index, mean, weights", [L, last] if single else [index, *mean]),
         "cross_entropy ": (
             "soft targets, smoothing, mean, weights",
             [("t", t), ("sum of t", sum_t), L, last]
@@ -831,7 +834,7 @@ def roundings(dtype):
             if single
             else [
                 ("1 - y", HALF), ("softplus", n["exp"] + n["log1p"] + HALF), ("product", HALF),
-                ("terms", 2 * HALF), ("weight", HALF), *mean,
+                ("terms", HALF), ("weight", HALF), *mean,
             ],
         ),
         "entropy": ("", wide if single else [("log", n["log"]), *log_term[1:]]),
@@ -839,9 +842,12 @@ def roundings(dtype):
         "logsumexp_grad": ("", [*coefficient, last]),
         "softmax_grad": (
             "",
-            [("p", p), ("p of the mean", p), last]
+            [e, ("e of the sum", own["e"]), ("s, twice", 2 * own["s"]), last]
             if single
-            else [("p", p), ("mean: p", p), ("p g", HALF), ("sum", FOLDS + HALF), ("g - mean", HALF), last],
+            else [
+                e, ("e of the sum", own["e"]), ("e g", HALF), ("sum", FOLDS + HALF), ("g s - sum", 2 * HALF),
+                ("1 / s**2", 2 * own["r"] + 3 * HALF), ("product", HALF), last,
+            ],
         ),
         "log_softmax_grad": ("", [*pull, last]),
         "softplus_grad": ("also `log_sigmoid_grad`", [*sigmoid, last]),
