@@ -5,8 +5,9 @@ arrays are read-only copies.
 """
 
 import warnings
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,6 +53,43 @@ class _Settings:
         return partial(type(self), **self.__dict__), ()  # copies and pickles are read-only too
 
 
+class _Loss(_Settings):
+    """Settings of a loss: its value, its gradient, and both."""
+
+    _functions: ClassVar[tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]]
+
+    def __call__(self, x: ArrayLike, target: ArrayLike, *, where: ArrayLike | None = None) -> Any:
+        """Return the loss with these settings."""
+        return self._functions[0](x, target, where=where, **self.__dict__)
+
+    def grad(
+        self,
+        x: ArrayLike,
+        target: ArrayLike,
+        *,
+        grad_output: ArrayLike | None = None,
+        where: ArrayLike | None = None,
+        out: Array | None = None,
+    ) -> Any:
+        """Return the loss's gradient for `x` with these settings."""
+        return self._functions[1](x, target, grad_output=grad_output, where=where, out=out, **self.__dict__)
+
+    def value_and_grad(
+        self,
+        x: ArrayLike,
+        target: ArrayLike,
+        *,
+        grad_output: ArrayLike | None = None,
+        where: ArrayLike | None = None,
+        out: Array | None = None,
+    ) -> tuple[Any, Any]:
+        """Return the loss and its gradient for `x` with these settings, from one pass."""
+        value, gradient = self._functions[2](
+            x, target, grad_output=grad_output, where=where, out=out, **self.__dict__
+        )
+        return value, gradient
+
+
 def _by_value(setting: Any) -> Any:
     if isinstance(setting, np.ndarray):
         return setting.dtype.str, setting.shape, setting.tobytes()
@@ -79,7 +117,7 @@ def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -
     return word
 
 
-class CrossEntropyLoss(_Settings):
+class CrossEntropyLoss(_Loss):
     """Hold the settings of `crossent.cross_entropy`, as ``torch.nn.CrossEntropyLoss`` does.
 
     Parameters
@@ -112,6 +150,8 @@ class CrossEntropyLoss(_Settings):
     label_smoothing: float
     axis: int | None
 
+    _functions = (cross_entropy, cross_entropy_grad, cross_entropy_value_and_grad)
+
     def __init__(
         self,
         weight: ArrayLike | None = None,
@@ -131,38 +171,8 @@ class CrossEntropyLoss(_Settings):
             axis=axis if axis is None else desk.integer("axis", axis),
         )
 
-    def __call__(self, x: ArrayLike, target: ArrayLike, *, where: ArrayLike | None = None) -> Any:
-        """Return `crossent.cross_entropy` with these settings."""
-        return cross_entropy(x, target, where=where, **self.__dict__)
 
-    def grad(
-        self,
-        x: ArrayLike,
-        target: ArrayLike,
-        *,
-        grad_output: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-        out: Array | None = None,
-    ) -> Any:
-        """Return `crossent.cross_entropy_grad` with these settings."""
-        return cross_entropy_grad(x, target, grad_output=grad_output, where=where, out=out, **self.__dict__)
-
-    def value_and_grad(
-        self,
-        x: ArrayLike,
-        target: ArrayLike,
-        *,
-        grad_output: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-        out: Array | None = None,
-    ) -> tuple[Any, Any]:
-        """Return `crossent.cross_entropy_value_and_grad` with these settings."""
-        return cross_entropy_value_and_grad(
-            x, target, grad_output=grad_output, where=where, out=out, **self.__dict__
-        )
-
-
-class NLLLoss(_Settings):
+class NLLLoss(_Loss):
     """Hold the settings of `crossent.nll_loss`, as ``torch.nn.NLLLoss`` does.
 
     Parameters
@@ -189,6 +199,8 @@ class NLLLoss(_Settings):
     reduction: str
     axis: int | None
 
+    _functions = (nll_loss, nll_loss_grad, nll_loss_value_and_grad)
+
     def __init__(
         self,
         weight: ArrayLike | None = None,
@@ -206,38 +218,8 @@ class NLLLoss(_Settings):
             axis=axis if axis is None else desk.integer("axis", axis),
         )
 
-    def __call__(self, x: ArrayLike, target: ArrayLike, *, where: ArrayLike | None = None) -> Any:
-        """Return `crossent.nll_loss` with these settings."""
-        return nll_loss(x, target, where=where, **self.__dict__)
 
-    def grad(
-        self,
-        x: ArrayLike,
-        target: ArrayLike,
-        *,
-        grad_output: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-        out: Array | None = None,
-    ) -> Any:
-        """Return `crossent.nll_loss_grad` with these settings."""
-        return nll_loss_grad(x, target, grad_output=grad_output, where=where, out=out, **self.__dict__)
-
-    def value_and_grad(
-        self,
-        x: ArrayLike,
-        target: ArrayLike,
-        *,
-        grad_output: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-        out: Array | None = None,
-    ) -> tuple[Any, Any]:
-        """Return `crossent.nll_loss_value_and_grad` with these settings."""
-        return nll_loss_value_and_grad(
-            x, target, grad_output=grad_output, where=where, out=out, **self.__dict__
-        )
-
-
-class BCEWithLogitsLoss(_Settings):
+class BCEWithLogitsLoss(_Loss):
     """Hold the settings of `crossent.binary_cross_entropy_with_logits`, as PyTorch's class does.
 
     Parameters
@@ -261,6 +243,12 @@ class BCEWithLogitsLoss(_Settings):
     reduction: str
     pos_weight: Array | None
 
+    _functions = (
+        binary_cross_entropy_with_logits,
+        binary_cross_entropy_with_logits_grad,
+        binary_cross_entropy_with_logits_value_and_grad,
+    )
+
     def __init__(
         self,
         weight: ArrayLike | None = None,
@@ -273,38 +261,6 @@ class BCEWithLogitsLoss(_Settings):
             weight=_frozen("weight", weight),
             reduction=_reduction(size_average, reduce, reduction),
             pos_weight=_frozen("pos_weight", pos_weight),
-        )
-
-    def __call__(self, x: ArrayLike, target: ArrayLike, *, where: ArrayLike | None = None) -> Any:
-        """Return `crossent.binary_cross_entropy_with_logits` with these settings."""
-        return binary_cross_entropy_with_logits(x, target, where=where, **self.__dict__)
-
-    def grad(
-        self,
-        x: ArrayLike,
-        target: ArrayLike,
-        *,
-        grad_output: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-        out: Array | None = None,
-    ) -> Any:
-        """Return `crossent.binary_cross_entropy_with_logits_grad` with these settings."""
-        return binary_cross_entropy_with_logits_grad(
-            x, target, grad_output=grad_output, where=where, out=out, **self.__dict__
-        )
-
-    def value_and_grad(
-        self,
-        x: ArrayLike,
-        target: ArrayLike,
-        *,
-        grad_output: ArrayLike | None = None,
-        where: ArrayLike | None = None,
-        out: Array | None = None,
-    ) -> tuple[Any, Any]:
-        """Return `crossent.binary_cross_entropy_with_logits_value_and_grad` with these settings."""
-        return binary_cross_entropy_with_logits_value_and_grad(
-            x, target, grad_output=grad_output, where=where, out=out, **self.__dict__
         )
 
 
