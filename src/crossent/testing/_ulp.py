@@ -91,7 +91,7 @@ def _format(dtype: np.dtype[Any]) -> Format:
     return foreign or _native(np.finfo(dtype))
 
 
-def _native(info: np.finfo[Any]) -> Format:
+def _native(info: Any) -> Format:
     return Format(p=info.nmant + 1, emin=int(info.minexp), emax=int(info.maxexp) - 1)
 
 
