@@ -43,7 +43,7 @@ LIMITS: dict[str, dict[str, float]] = {
 
 
 # The worst that was found of each in full runs of the meter, three seeds, with AVX-512, without it and
-# without AVX2: the largest of the three, rounded up.
+# without AVX2: rounded up, the largest of the three. What it means is that so much does occur.
 MEASURED: dict[str, dict[str, float]] = {
     "logsumexp": {"float16": 0.5, "float32": 1.8, "float64": 2.5},
     "log_softmax": {"float16": 0.5, "float32": 3.1, "float64": 3.2},
@@ -52,7 +52,7 @@ MEASURED: dict[str, dict[str, float]] = {
     "log_sigmoid": {"float16": 0.5, "float32": 3.1, "float64": 1.5},
     "sigmoid": {"float16": 0.5, "float32": 3.3, "float64": 2.2},
     "nll_loss": {"float16": 0.5, "float32": 0.5, "float64": 1.8},
-    "cross_entropy": {"float16": 0.5, "float32": 3.1, "float64": 4.0},
+    "cross_entropy": {"float16": 0.5, "float32": 3.1, "float64": 3.8},
     "binary_cross_entropy_with_logits": {"float16": 0.5, "float32": 0.5, "float64": 3.1},
     "smooth_labels": {"float16": 0.5, "float32": 0.5, "float64": 0.6},
     "entropy": {"float16": 0.5, "float32": 0.5, "float64": 1.9},
@@ -60,7 +60,7 @@ MEASURED: dict[str, dict[str, float]] = {
     "perplexity": {"float16": 0.5, "float32": 0.6, "float64": 2.0},
     "logsumexp_grad": {"float16": 0.5, "float32": 3.9, "float64": 3.1},
     "log_softmax_grad": {"float16": 0.5, "float32": 3.6, "float64": 3.1},
-    "softmax_grad": {"float16": 0.5, "float32": 5.1, "float64": 5.8},
+    "softmax_grad": {"float16": 0.5, "float32": 5.1, "float64": 5.3},
     "softplus_grad": {"float16": 0.5, "float32": 4.2, "float64": 3.0},
     "log_sigmoid_grad": {"float16": 0.5, "float32": 4.1, "float64": 3.0},
     "sigmoid_grad": {"float16": 0.5, "float32": 4.1, "float64": 2.9},
