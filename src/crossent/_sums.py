@@ -107,7 +107,7 @@ def _exact_sum(a: Array) -> Array:
         if cut > 0:
             left = np.subtract(left, upper, out=upper)
         sigma = np.ldexp(a.dtype.type(1), exponent - cut * (digits - headroom))
-        upper = left + sigma
+        upper = np.add(left, sigma, out=left if 0 < cut == cuts - 1 else None)
         upper -= sigma
         total += upper.sum(axis=0)
     plain = ~np.isfinite(total)  # infinities, NaN, and terms so large that sigma is infinite
