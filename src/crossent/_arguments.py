@@ -8,6 +8,7 @@ has to make of lists.
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -256,6 +257,11 @@ class Categories:
     where: Array | None = None  # (*positions), boolean
 
     @property
+    def class_weights(self) -> Array:
+        """The weights of all classes, ones where there are none: (K,)."""
+        return np.ones(len(self.x), self.wide) if self.weight is None else self.weight
+
+    @cached_property
     def all_count(self) -> bool:
         """Tell whether it can be seen at a glance that all labels are classes and none is left out."""
         y, classes = self.index, len(self.x)

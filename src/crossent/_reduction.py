@@ -110,7 +110,7 @@ def count_labels(problem: Categories) -> Any:
         return count_positions(problem.positions, problem.where)
     if problem.weight is None and problem.all_count:
         return problem.index.size
-    w = np.ones(len(problem.x), problem.wide) if problem.weight is None else problem.weight
+    w = problem.class_weights
     total = _sum_of_labels(problem, w)
     if total == 0 and _sum_of_labels(problem, np.abs(w)) == 0:
         return np.nan

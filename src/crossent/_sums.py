@@ -39,13 +39,17 @@ def two_product(a: Array, b: Array) -> tuple[Array, Array]:
     return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
+def corrected(a: Array, error: Array) -> Array:
+    """Return ``a + error``, a rounding error put back; one that is no number (an overflow) is left out."""
+    return a + np.where(np.isfinite(error), error, 0)
+
+
 def product(a: Array, b: Fraction) -> Array:
     """Return ``a * b`` for an exact ``b``, rounded once: a rounded ``b`` would be a second rounding."""
     high = a.dtype.type(float(b))
     low = a.dtype.type(float(b - Fraction(float(b))))
     p, error = two_product(a, np.broadcast_to(high, a.shape))
-    error += a * low
-    return p + np.where(np.isfinite(error), error, 0)
+    return corrected(p, error + a * low)
 
 
 def _split(a: Array) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from crossent import _arguments as desk
 from crossent._blocks import Operand
 from crossent._reduction import Cotangent, Reduction, count_positions
-from crossent._sums import Array, two_product, wide
+from crossent._sums import Array, corrected, two_product, wide
 from crossent.lse import times
 from crossent.sigmoids import sigmoid_pair, softplus_pair
 
@@ -240,8 +240,7 @@ def _binary_rows(
         if_no, if_yes = softplus_pair(z)
         loss = times(no, if_no)
         if tight and c is not None:  # no digits to spare: put the rounding error of c y back
-            low = two_product(c, y)[1] * if_yes
-            loss += np.where(np.isfinite(low), low, 0)
+            loss = corrected(loss, two_product(c, y)[1] * if_yes)
         loss += times(yes, if_yes)
         if w is not None:
             loss = times(w, loss)

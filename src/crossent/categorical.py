@@ -308,7 +308,7 @@ def _smoothed_rows(
 ) -> Rows:  # fmt: skip
     """One class index a column, smoothed: ``t = (1 - s) w_y [k = y] + (s / K) w``."""
     y, kept = desk.kept_labels(y, where, problem.ignore_index)
-    w = np.ones(len(z), problem.wide) if problem.weight is None else problem.weight  # (K,)
+    w = problem.class_weights  # (K,)
     spread = Fraction(s) / len(z)
     t = np.empty_like(z)  # (K, n)
     t[...] = product(w, spread)[:, np.newaxis]
@@ -323,7 +323,7 @@ def _probability_rows(
     """A distribution a column: ``t = w ((1 - s) q + s / K)``."""
     t = q  # (K, n)
     if s > 0 or problem.weight is not None:
-        w = np.ones(len(z), problem.wide) if problem.weight is None else problem.weight  # (K,)
+        w = problem.class_weights  # (K,)
         t = q * product(w, 1 - Fraction(s)).astype(q.dtype)[:, np.newaxis]
     if s > 0:
         t += product(w, Fraction(s) / len(q)).astype(q.dtype)[:, np.newaxis]

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from crossent import _arguments as desk
 from crossent._blocks import Operand, sweep
 from crossent._reduction import Cotangent
-from crossent._sums import Array, row_sum, two_product, two_sum, wide
+from crossent._sums import Array, corrected, row_sum, two_product, two_sum, wide
 
 
 def logsumexp(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool = False) -> Any:
@@ -429,7 +429,7 @@ def cost(w: Array, z_k: Array, e: Exponentials) -> Array:
         back, back_low = two_product(x, e.own)
         loss, low = two_product(loss, w)
         low += w * (((e.rest - back) - back_low) / e.own / (1 + x))
-        loss += np.where(np.isfinite(low), low, 0)
+        loss = corrected(loss, low)
     far = np.flatnonzero(e.own < _SMALLEST_OWN)
     if far.size:
         w, half = w[far], e.shift[far] / 2 - z_k[far] / 2
@@ -454,8 +454,7 @@ def coefficient(a: Array, g: Cotangent, e: Exponentials) -> tuple[Array, Array]:
     quotient = top / bottom
     back, back_low = two_product(quotient, bottom)
     remainder = ((top - back) - back_low) + (top_low - quotient * (bottom_low + g.divisor * s_low))
-    correction = remainder / bottom
-    return quotient + np.where(np.isfinite(correction), correction, 0), power
+    return corrected(quotient, remainder / bottom), power
 
 
 def scaled(e: Array, c: Array, power: Array) -> Array:
