@@ -1,10 +1,39 @@
 """What property tests of losses and gradients are made of.
 
 `ulp_error` measures a result, `numerical_grad` differences a function, and `check_grad` holds a
-gradient against it.
+gradient against it. `assert_conforms` holds a whole implementation against the laws that every right one
+keeps; `conformance_report` tells, and `conformance_tests` makes tests of it. `strategies` draws calls for
+property tests of your own.
+
+Hypothesis is imported when it is used.
 """
 
+from crossent.testing._calls import Call
+from crossent.testing._compare import Broken
 from crossent.testing._differences import NumericalGrad, check_grad, numerical_grad
 from crossent.testing._ulp import ulp_error
+from crossent.testing.conformance import (
+    LAWS,
+    ConformanceError,
+    ConformanceReport,
+    Law,
+    assert_conforms,
+    conformance_report,
+    conformance_tests,
+)
 
-__all__ = ["NumericalGrad", "check_grad", "numerical_grad", "ulp_error"]
+__all__ = [
+    "LAWS",
+    "Broken",
+    "Call",
+    "ConformanceError",
+    "ConformanceReport",
+    "Law",
+    "NumericalGrad",
+    "assert_conforms",
+    "check_grad",
+    "conformance_report",
+    "conformance_tests",
+    "numerical_grad",
+    "ulp_error",
+]
