@@ -201,16 +201,28 @@ def literal(v: Any) -> str:
         return f"np.{v.__name__}"
     if not isinstance(v, np.ndarray):
         return _number(v)
-    n = len(v) if v.ndim else 0
-    if v.size > _MANY:  # a batch of the same few rows
-        for period in (p for p in range(1, min(n, 9)) if n % p == 0):
-            if np.array_equal(v.reshape(n // period, -1)[1:], v.reshape(n // period, -1)[:-1], equal_nan=True):
-                repeats = (n // period, *[1] * (v.ndim - 1))
-                return f"np.tile({literal(v[:period])}, {repeats if v.ndim > 1 else repeats[0]})"
+    if v.size > _MANY and (short := _short(v)):
+        return short
     implied = v.dtype.kind == "b" or v.dtype in (np.float64, np.int64)
     shape = f".reshape{v.shape}" if 0 in v.shape else ""
     dtype = "" if implied and (v.size or v.dtype == np.float64) else f", dtype={_name(v.dtype)!r}"
     return f"np.array({_nested(v) if v.size else '[]'}{dtype}){shape}"
+
+
+def _short(v: Array) -> str:
+    """Source of an array of the same few numbers, rows or columns again and again; nothing for others."""
+    first = v.ravel()[0]
+    if np.all((v == first) | ((v != v) & (first != first))):
+        return f"np.full({v.shape}, {_number(first)}, dtype={_name(v.dtype)!r})"
+    for axis in (0, v.ndim - 1):
+        n = v.shape[axis]
+        for period in range(1, min(n // 2, _MANY) + 1):
+            part = np.take(v, np.arange(period), axis)
+            again = np.arange(n) % period
+            if np.array_equal(np.take(part, again, axis), v, equal_nan=v.dtype.kind == "f"):
+                dots = "" if v.ndim == 1 else "..., " if axis else ""
+                return f"{literal(part)}[{dots}np.arange({n}) % {period}]"
+    return ""
 
 
 def _name(dtype: np.dtype[Any]) -> str:

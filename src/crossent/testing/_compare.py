@@ -86,12 +86,14 @@ def check_digits(
     scale: Any,
     least: Objects | None,
     limit: float,
+    coarse: Decimal | None = None,
     note: str = "",
 ) -> None:
     """Raise Broken unless `actual` is within `limit` ulp of the exact numbers.
 
     Where the exact number, or a factor of it, is below the normal numbers only its smallness is asked for;
-    above the largest number it is infinite.
+    above the largest number it is infinite. With `coarse`, ulps are those of the largest of the numbers or of
+    `coarse`, but for exact zeros.
     """
     dtype = call.result
     exact, scale = np.asarray(exact, object), np.asarray(scale, object)
@@ -106,7 +108,12 @@ def check_digits(
     indices = list(np.ndindex(exact.shape))
     entries = zip(indices, actual.ravel(), exact.ravel(), scale.ravel(), leasts, strict=True)
     with localcontext(CONTEXT):
+        least_size = Decimal(0)
+        if coarse is not None:
+            least_size = max([coarse, *(abs(v) for v in exact.flat if v.is_finite())])
         for index, got, due, size, smallest in entries:
+            if size:
+                size = max(size, least_size)
             small = (dtype.itemsize > 2 and max(abs(due), size) < tiny) or (
                 smallest is not None and smallest < tiny
             )
@@ -173,11 +180,21 @@ def repeated(e: Exact, times: int, *, mean: bool) -> Exact:
         )
 
 
-def total(*parts: Array) -> tuple[Objects, Objects]:
-    """The exact sum of results, and the sum of their magnitudes."""
+def total(dtype: np.dtype[Any], *parts: Array) -> tuple[Objects, Objects]:
+    """The exact sum of results, and the sum of their magnitudes.
+
+    In half precision the magnitude is at least that of a normal number: below, the parts are rounded to
+    multiples of the smallest one.
+    """
     with localcontext(CONTEXT):
         pieces = [decimals(p) for p in parts]
         value = sum(pieces[1:], pieces[0])
         size = sum((abs(p) for p in pieces[1:]), abs(pieces[0]))
-        return value, size
+        return value, at_least(size, dtype)
 
+
+def at_least(size: Any, dtype: np.dtype[Any]) -> Objects:
+    """Magnitudes in whose ulps results are compared with results."""
+    least = decimal(np.finfo(dtype).tiny) if dtype.itemsize == 2 else Decimal(0)
+    result: Objects = np.asarray(np.frompyfunc(lambda v: max(v, least), 1, 1)(size), object)
+    return result

@@ -39,6 +39,9 @@ class Law:
         Whether it is about the gradient alone.
     most : int, optional
         The largest number of examples, for laws whose calls are large.
+    mode : str
+        What is asked of an implementation that does not keep the contract's digits: them all the same
+        (``"digits"``), half of them (``"half"``), or half of those of the largest number (``"structure"``).
     """
 
     name: str
@@ -50,6 +53,7 @@ class Law:
     needs: tuple[str, ...] = ()
     gradient: bool = False
     most: int | None = None
+    mode: str = "structure"
 
     def passed_over(self, subject: Subject) -> str:
         """Why the law says nothing about an implementation; nothing if it does."""
@@ -100,6 +104,7 @@ def law(
     needs: tuple[str, ...] = (),
     gradient: bool = False,
     most: int | None = None,
+    mode: str = "structure",
     **draws: Any,
 ) -> Callable[[Check], Check]:
     """Register a check under its own name and docstring."""
@@ -112,7 +117,7 @@ def law(
 
         why = " ".join((check.__doc__ or "").split())
         name = exactly.__name__
-        _REGISTERED.append(Law(name, why, formula, exactly, specs, draws, needs, gradient, most))
+        _REGISTERED.append(Law(name, why, formula, exactly, specs, draws, needs, gradient, most, mode))
         return exactly
 
     return register

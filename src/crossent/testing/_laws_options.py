@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 
+from dataclasses import replace
+
 import numpy as np
 
 from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, OPTIONS, SPECS, Call
-from crossent.testing._compare import Broken, show, total
+from crossent.testing._compare import Broken, at_least, show, total
 from crossent.testing._laws import law
 from crossent.testing._laws_digits import CALM, FINITE
 from crossent.testing._subject import Subject
@@ -75,11 +77,11 @@ def the_loss_is_linear_in_the_weights(s: Subject, call: Call) -> None:
     e = exact(base)
     same = call.reduction == "mean" and call.index and call.function in CLASS_LOSSES
     k = decimal(1 if same else 2)
-    s.digits(twice, "value", s.value(twice), e.value * k, scale=e.value_scale * k)
+    s.check_value(twice, replace(e, value=e.value * k, value_scale=e.value_scale * k))
     if call.reduction == "mean":
         return
     v = w[::-1] + call.x.dtype.type(0.5)
-    due, size = total(s.value(base), s.value(call.having(weight=v)))
+    due, size = total(call.result, s.value(base), s.value(call.having(weight=v)))
     both = call.having(weight=w + v)
     s.digits(both, "value", s.value(both), due, scale=size, times=3.0)
 
@@ -95,7 +97,7 @@ def the_loss_is_linear_in_the_smoothing(s: Subject, call: Call) -> None:
     for part, came in zip((0.25, 0.5), values[1:-1], strict=True):
         due = np.asarray(zero * (1 - decimal(part)) + one * decimal(part), object)
         smoothed = call.having(label_smoothing=part)
-        s.digits(smoothed, "value", came, due, scale=abs(due), times=3.0)
+        s.digits(smoothed, "value", came, due, scale=at_least(abs(due), call.result), times=3.0)
     plain = call.having(label_smoothing=None)
     s.check(call.having(label_smoothing=0.0), exact(plain))
 
@@ -111,7 +113,7 @@ def none_sum_and_mean_agree(s: Subject, call: Call) -> None:
     w = rows.options.get("weight")
     if call.index and call.function in CLASS_LOSSES and w is not None:
         share = np.where(rows.live, w[np.where(rows.live, rows.target, 0)], 0)
-    due, size = (sum(np.ravel(v), ZERO) for v in total(s.value(call.having(reduction="none"))))
+    due, size = (sum(np.ravel(v), ZERO) for v in total(call.result, s.value(call.having(reduction="none"))))
     summed, mean = call.having(reduction="sum"), call.having(reduction="mean")
     s.digits(summed, "value", s.value(summed), due, scale=size, times=3.0,
              note=" from the sum of the losses")  # fmt: skip

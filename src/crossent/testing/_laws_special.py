@@ -48,7 +48,12 @@ def a_masked_class_is_removed(s: Subject, call: Call) -> None:
 _FIELDS = ("value", "value_scale", "value_least", "grad", "grad_scale", "grad_least")
 
 
-@law("f(z, y) = inf where z[y] = -inf (binary: y = 1 at -inf, y = 0 at inf)", LOSSES, kinds=("index",), regimes=CALM)
+@law(
+    "f(z, y) = inf where z[y] = -inf (binary: y = 1 at -inf, y = 0 at inf)",
+    LOSSES,
+    kinds=("index",),
+    regimes=CALM,
+)
 def an_impossible_target_costs_inf(s: Subject, call: Call) -> None:
     """What the model calls impossible has happened: a loss of NaN, or of 100, hides it."""
     call = call.rows
@@ -126,7 +131,9 @@ def smoothing_out_of_range_is_refused(s: Subject, call: Call) -> None:
         _refused(s, call.having(label_smoothing=bad), f"label_smoothing={bad} accepted", "a ValueError")
 
 
-@law("f(z[N], y[N, 1]) is not f over [N, N]", LOSSES, kinds=("index",), regimes=CALM, min_rows=2, ndims=("2",))
+@law(
+    "f(z[N], y[N, 1]) is not f over [N, N]", LOSSES, kinds=("index",), regimes=CALM, min_rows=2, ndims=("2",)
+)
 def targets_are_not_broadcast(s: Subject, call: Call) -> None:
     """[N] against [N, 1] is [N, N] to NumPy: a loss that falls, of a model that learns nothing."""
     call = call.rows.having(weight=None, pos_weight=None, where=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,9 @@ class ConformanceReport:
         Seed, examples, dtypes, options, limits, versions.
     absent : tuple of str
         What the implementation refused at a trial call, and was not tested with.
-    worst : dict
-        The largest distance seen where a law holds, in ulp, of values and gradients.
+    keeps_digits : bool
+        Whether the digits are the contract's (or as many as the tolerance leaves). If they are not, the
+        laws that are about something else were held to half of them.
     """
 
     name: str
@@ -74,7 +75,7 @@ class ConformanceReport:
     verdicts: tuple[Verdict, ...]
     settings: dict[str, Any]
     absent: tuple[str, ...] = ()
-    worst: dict[str, float] = field(default_factory=dict)
+    keeps_digits: bool = True
 
     @property
     def broken(self) -> tuple[Verdict, ...]:
@@ -98,7 +99,9 @@ class ConformanceReport:
         parts = [self.summary]
         for n, verdict in enumerate(self.broken, 1):
             parts.append(f"{n}. {explained(verdict)}")
-        parts.append("\n".join([*(f"{v.word:>11}  {v.law.name}{_more(v)}" for v in self.verdicts), *self._notes()]))
+        parts.append(
+            "\n".join([*(f"{v.word:>11}  {v.law.name}{_more(v)}" for v in self.verdicts), *self._notes()])
+        )
         return "\n\n".join(parts)
 
     def markdown(self) -> str:
@@ -130,12 +133,17 @@ class ConformanceReport:
             laws.append(entry)
         whole = {
             "implementation": self.name, "spec": self.spec, "conforms": self.ok, "settings": self.settings,
-            "not_tested": list(self.absent), "worst_ulp": self.worst, "laws": laws,
+            "not_tested": list(self.absent), "keeps_digits": self.keeps_digits, "laws": laws,
         }  # fmt: skip
         return json.dumps(whole, indent=2)
 
     def _notes(self) -> list[str]:
-        return [f"Not tested, as it was refused: {what}." for what in self.absent]
+        notes = [f"Not tested, as it was refused: {what}." for what in self.absent]
+        if not self.keeps_digits:
+            notes.append(
+                "The digits are not those of the contract: laws about something else were held to half of them."
+            )
+        return notes
 
     def __str__(self) -> str:
         return self.text()
@@ -168,7 +176,9 @@ def explained(verdict: Verdict) -> str:
 def _more(verdict: Verdict) -> str:
     if verdict.reason:
         return f": {verdict.reason}"
-    return f": {verdict.counterexample.problem}" if verdict.counterexample else f" ({verdict.examples} examples)"
+    return (
+        f": {verdict.counterexample.problem}" if verdict.counterexample else f" ({verdict.examples} examples)"
+    )
 
 
 def _set(settings: dict[str, Any]) -> str:

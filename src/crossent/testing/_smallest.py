@@ -57,7 +57,9 @@ def _cost(call: Call) -> tuple[int, int, int]:
 def _smaller(call: Call) -> Iterator[Call]:
     yield from _with_fewer_options(call)
     if call.x.ndim != 2 or call.axis == 0:
-        yield call.rows if call.axis is not None or call.function == BINARY else call.changed(x=call.x.ravel())
+        yield (
+            call.rows if call.axis is not None or call.function == BINARY else call.changed(x=call.x.ravel())
+        )
     form = call.rows
     if _cost(form) <= _cost(call) and _same_form(form, call):
         yield from _with_fewer_rows(form)

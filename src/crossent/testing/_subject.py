@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,8 +57,9 @@ class Subject:
         The forms of logits that it takes.
     absent : tuple of str
         What it refused when it was tried.
-    worst : dict
-        The largest distances seen so far of values and gradients, in limits.
+    mode : str
+        How near results must be: ``"digits"``, as near as the limit; ``"half"``, in half of the digits;
+        ``"structure"``, in half of the digits of the largest number.
     """
 
     spec: str
@@ -70,7 +72,7 @@ class Subject:
     kinds: tuple[str, ...] = ("index", "probability")
     ndims: tuple[str, ...] = ("1", "2", "3")
     absent: tuple[str, ...] = ()
-    worst: dict[str, float] = field(default_factory=dict)
+    mode: str = "digits"
 
     @property
     def name(self) -> str:
@@ -162,8 +164,16 @@ class Subject:
         note: str = "", times: float = 1.0,
     ) -> None:  # fmt: skip
         """Numbers are within the limit (`times` as much where they are compared with results)."""
-        allowed = times * self.limit(quantity, call.result)
-        check_digits(call, quantity, came, due, scale=scale, least=least, limit=allowed, note=note)
+        allowed, coarse = times * self.limit(quantity, call.result), None
+        if self.mode != "digits":
+            allowed = max(allowed, 2.0 ** ((np.finfo(call.result).nmant + 1) / 2))
+        if self.mode == "structure":
+            # a loss of 1 is an ordinary one, and so is a gradient of 1 (of a mean: in one position)
+            mean = quantity == "gradient" and call.function in LOSSES and call.reduction == "mean"
+            coarse = Decimal(1) / max(int(np.prod(call.positions)), 1) if mean else Decimal(1)
+        check_digits(
+            call, quantity, came, due, scale=scale, least=least, limit=allowed, coarse=coarse, note=note
+        )
 
     def bits(self, call: Call, quantity: str, came: Array, due: Array, what: str) -> None:
         """Two results are one: in every bit, or as near as the tolerance is, where there is one."""
@@ -272,10 +282,7 @@ def _tried(made: Subject, found: frozenset[str]) -> Subject:
             kinds.remove("probability")
             what = "targets between 0 and 1" if made.spec == BINARY else "class probabilities as targets"
             absent.append(f"{what} ({refusal})")
-    return Subject(
-        made.spec, made.implementation, made.gradient, made.supports, made.fixed, made.dtypes, made.tolerance,
-        tuple(named or kinds), tuple(ndims), tuple(absent),
-    )  # fmt: skip
+    return replace(made, kinds=tuple(named or kinds), ndims=tuple(ndims), absent=tuple(absent))
 
 
 def _trial(made: Subject, shape: tuple[int, ...], kind: str) -> Call:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import unittest
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -150,18 +151,15 @@ def conformance_report(
     True
     """
     chosen = _chosen(laws)
-    made = subject(
-        implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance
-    )
-    number = secrets.randbelow(2**32) if seed is None else seed
+    made = subject(implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance)
+    run = _Run(made, max_examples, secrets.randbelow(2**32) if seed is None else seed)
     verdicts = []
     for each in chosen:
         if spec in each.specs:
-            verdicts.append(examine(each, made, max_examples, number))
+            verdicts.append(run.verdict(each))
             if progress is not None:
                 progress(verdicts[-1])
-    settings = settings_of(made, max_examples, number)
-    return ConformanceReport(made.name, spec, tuple(verdicts), settings, made.absent, dict(made.worst))
+    return run.report(verdicts)
 
 
 def conformance_tests(
@@ -199,20 +197,17 @@ def conformance_tests(
     chosen = [each for each in _chosen(laws) if each.passed_over(Subject(spec, implementation)) != _OTHER]
 
     @cache
-    def made() -> Subject:
-        return subject(
-            implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance
-        )
+    def run() -> _Run:
+        made = subject(implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance)
+        return _Run(made, max_examples, secrets.randbelow(2**32) if seed is None else seed)
 
     def test_of(each: Law) -> Callable[[Any], None]:
         def test(self: Any) -> None:
-            number = secrets.randbelow(2**32) if seed is None else seed
-            verdict = examine(each, made(), max_examples, number)
+            verdict = run().verdict(each)
             if verdict.reason:
                 raise unittest.SkipTest(verdict.reason)
             if verdict.counterexample:
-                settings = settings_of(made(), max_examples, number)
-                raise ConformanceError(ConformanceReport(made().name, spec, (verdict,), settings))
+                raise ConformanceError(run().report([verdict]))
 
         test.__name__ = test.__qualname__ = f"test_{each.name}"
         test.__doc__ = each.why
@@ -238,8 +233,43 @@ def _chosen(laws: Iterable[str | Law] | None) -> tuple[Law, ...]:
     return tuple(known[n] if isinstance(n, str) else n for n in names)
 
 
+class _Run:
+    """Verdicts on one implementation, each law tried once."""
+
+    def __init__(self, made: Subject, max_examples: int, seed: int) -> None:
+        self.made, self.max_examples, self.seed = made, max_examples, seed
+        self.known: dict[str, Verdict] = {}
+
+    @property
+    def keeps_digits(self) -> bool:
+        """Whether the digits are those that are owed: if not, every law would tell the same."""
+        return not any(self.verdict(each).counterexample for each in LAWS if each.mode == "digits")
+
+    def verdict(self, each: Law) -> Verdict:
+        """What comes of a law."""
+        if each.name not in self.known:
+            mode = each.mode if each.mode == "digits" or not self.keeps_digits else "digits"
+            self.known[each.name] = examine(each, replace(self.made, mode=mode), self.max_examples, self.seed)
+        return self.known[each.name]
+
+    def report(self, verdicts: Sequence[Verdict]) -> ConformanceReport:
+        """Tell these verdicts."""
+        made = self.made
+        settings = settings_of(made, self.max_examples, self.seed)
+        return ConformanceReport(
+            made.name, made.spec, tuple(verdicts), settings, made.absent, self.keeps_digits
+        )
+
+
 class _Found(Exception):
     """Ends Hypothesis's search."""
+
+
+class _Quiet:
+    """A call that Hypothesis does not print: it is not the smallest yet."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
 
 
 def examine(law: Law, made: Subject, max_examples: int, seed: int) -> Verdict:
@@ -253,8 +283,9 @@ def examine(law: Law, made: Subject, max_examples: int, seed: int) -> Verdict:
     found: list[tuple[Call, Broken]] = []
     count = 0
 
-    def each(call: Call) -> None:
+    def each(drawn: _Quiet) -> None:
         nonlocal count
+        call = drawn.call
         if not found:
             count += 1
             try:
@@ -269,7 +300,8 @@ def examine(law: Law, made: Subject, max_examples: int, seed: int) -> Verdict:
         database=None, deadline=None, derandomize=False, report_multiple_bugs=False,
         phases=[hyp.Phase.generate], suppress_health_check=list(hyp.HealthCheck),
     )  # fmt: skip
-    search = hyp.seed(seed)(settings(hyp.given(loss_calls(made.spec, **law.calls(made)))(each)))
+    calls = loss_calls(made.spec, **law.calls(made)).map(_Quiet)
+    search = hyp.seed(seed)(settings(hyp.given(calls)(each)))
     try:
         search()
     except _Found:

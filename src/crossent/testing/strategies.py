@@ -106,14 +106,29 @@ def _offset(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any
 def _tiny(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
     info = np.finfo(dt)
     return _numbers(
-        draw, shape, [0.0, float(info.tiny), -float(info.tiny), float(info.eps), float(info.smallest_subnormal)]
+        draw,
+        shape,
+        [0.0, float(info.tiny), -float(info.tiny), float(info.eps), float(info.smallest_subnormal)],
     )
 
 
 def _edges(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
     info = np.finfo(dt)
     some = [0.0, -0.0, 1.0, -1.0, float(info.tiny), -float(info.tiny), float(info.smallest_subnormal)]
-    some += [float(info.eps), -float(info.eps), 20.0, -20.0, 88.0, -88.0, 103.0, 710.0, 745.0, -745.0, 3e4, -3e4]
+    some += [
+        float(info.eps),
+        -float(info.eps),
+        20.0,
+        -20.0,
+        88.0,
+        -88.0,
+        103.0,
+        710.0,
+        745.0,
+        -745.0,
+        3e4,
+        -3e4,
+    ]
     some += [float(info.max) / 4, -float(info.max) / 4]
     # sums of a few weighted losses stay finite
     top = float(info.max) / (4 if dt.itemsize == 2 else 2**12)
@@ -440,7 +455,9 @@ class _Drawer:
         B = draw(st.sampled_from([b for b in rows if b >= self.min_rows]))
         H = draw(st.sampled_from([1] if self.small else [2, 3, 1]))
         # one row of K classes where more rows are wanted is no choice
-        forms = [n for n in self.ndims if n != "1" or self.min_rows <= 1 or self.spec in (*ELEMENTWISE, BINARY)]
+        forms = [
+            n for n in self.ndims if n != "1" or self.min_rows <= 1 or self.spec in (*ELEMENTWISE, BINARY)
+        ]
         form = draw(st.sampled_from(forms))
         if self.spec in (*ELEMENTWISE, BINARY):
             return {"1": (B,), "2": (B, K), "3": (B, K, H)}[form], 0
@@ -482,6 +499,9 @@ class _Drawer:
             reduction = draw(st.sampled_from(self.reductions))
             if reduction != "mean" or draw(st.booleans()):
                 options["reduction"] = reduction
+        if options.get("label_smoothing") and options.get("reduction", "mean") == "mean" and "weight" in options:
+            # of positions that weigh nothing, smoothing leaves something over nothing
+            options["weight"] = np.where(options["weight"] == 0, 1, options["weight"]).astype(dtype)
         return call.changed(options=options)
 
     def _indices(
