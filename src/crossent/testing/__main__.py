@@ -1,19 +1,23 @@
-"""``python -m crossent.testing COMMAND``: what can be run from a shell."""
+"""``python -m crossent.testing``: what can be run from a shell.
+
+* ``python -m crossent.testing``: hold this package against every law, and measure its digits, on this machine
+* ``python -m crossent.testing module:function --spec cross_entropy ...``: hold a function against the laws
+* ``python -m crossent.testing measure ...``: measure this package's digits at length
+"""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from crossent.testing import measure
-
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"measure": measure.main}
+from crossent.testing import _command, measure
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command that the first argument names with the others."""
-    if not argv or argv[0] not in COMMANDS:
-        print(f"usage: python -m crossent.testing {{{','.join(COMMANDS)}}} ...", file=sys.stderr)
-        return 2
-    return COMMANDS[argv[0]](argv[1:])
+    """Run what the first argument asks for."""
+    if not argv:
+        return _command.check_crossent()
+    if argv[0] == "measure":
+        return measure.main(argv[1:])
+    return _command.check(argv)
 
 
 if __name__ == "__main__":
