@@ -124,7 +124,15 @@ def _reduced(losses, grad, total, reduction, positions, axis, mask, g, dtype):
 
 
 def cross_entropy(
-    logits, target, *, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0, axis=None, where=None
+    logits,
+    target,
+    *,
+    weight=None,
+    ignore_index=-100,
+    reduction="mean",
+    label_smoothing=0.0,
+    axis=None,
+    where=None,
 ):
     return _cross_entropy(
         logits, target, weight, ignore_index, reduction, label_smoothing, axis, where, None
@@ -177,7 +185,9 @@ def _rounded(values, shape, dtype):
         return np.array([float(v) for v in values]).reshape(shape).astype(dtype)
 
 
-def binary_cross_entropy_with_logits(logits, target, *, weight=None, pos_weight=None, reduction="mean", where=None):
+def binary_cross_entropy_with_logits(
+    logits, target, *, weight=None, pos_weight=None, reduction="mean", where=None
+):
     return _binary(logits, target, weight, pos_weight, reduction, where, None)[0]
 
 

@@ -134,7 +134,9 @@ def check_crossent(argv: Sequence[str] = ()) -> int:
         print(f"\n{explained(verdict)}")
     over = [cell for cell in cells if not cell.ok]
     for cell in over:
-        print(f"\nover the limit: {cell.function} {cell.dtype} {cell.variant}, {cell.regime}: {cell.ulp:.3g} ulp")
+        print(
+            f"\nover the limit: {cell.function} {cell.dtype} {cell.variant}, {cell.regime}: {cell.ulp:.3g} ulp"
+        )
     seconds = time.perf_counter() - began
     print(f"\n{len(broken)} laws broken, {len(over)} limits passed, {seconds:.0f} seconds")
     return 1 if broken or over else 0

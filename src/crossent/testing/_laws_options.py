@@ -125,6 +125,25 @@ def none_sum_and_mean_agree(s: Subject, call: Call) -> None:
 
 
 @law(
+    "f(option=a) = f(option=a broadcast to the positions' shape)",
+    LOSSES,
+    needs=("where|weight|pos_weight",),
+    regimes=("plain", "dense"),
+    ndims=("2", "3"),
+    square=True,
+)
+def smaller_options_are_broadcast(s: Subject, call: Call) -> None:
+    """A mask of columns that is taken for one of rows fits, as long as there are as many of both."""
+    call = call.having(where=None)
+    names = [n for n in ("where", "weight", "pos_weight") if s.has(n)]
+    shape = call.positions
+    for name in names if call.function == BINARY else names[:1] if "where" in names else []:
+        for smaller in {shape[1:], (*shape[:-1], 1), (1, *shape[1:])}:
+            some = np.resize([1, 0, 2], smaller).astype(bool if name == "where" else call.x.dtype)
+            s.check(call.having(**{name: some}))
+
+
+@law(
     "f(z, y) over a batch = f over the positions that count; loss and gradient are 0 at the others", LOSSES,
     needs=("where|ignore_index",), regimes=FINITE, always=("where", "ignore_index"),
 )  # fmt: skip

@@ -44,6 +44,7 @@ __all__ = [
 FINITE = ("plain", "dense", "ties", "confident", "wide", "offset", "tiny", "edges")
 REGIMES = (*FINITE, "masked", "infinite", "nan")
 
+_LARGEST = 256  # numbers of a call: the truth is slow
 _SMALL = 16  # arrays up to here are drawn number by number, so that Hypothesis can shrink them
 _CLASSES = (3, 2, 4, 5, 3, 2, 7, 1, 17, 33)
 _ROWS = (3, 2, 4, 1, 2, 3, 5, 8, 33)
@@ -352,6 +353,7 @@ def loss_calls(
     min_classes: int = 1,
     min_rows: int = 1,
     small: bool = False,
+    square: bool = False,
 ) -> Any:
     """Whole calls of one function: logits, target, every option, a cotangent.
 
@@ -380,6 +382,8 @@ def loss_calls(
         The least number of classes and of rows.
     small : bool
         At most three rows and three classes.
+    square : bool
+        All axes of one length: no shape tells one from another.
 
     Returns
     -------
@@ -400,7 +404,7 @@ def loss_calls(
     options = set((*OPTIONS[spec], "grad_output") if supports is None else supports) - set(without)
     drawer = _Drawer(
         spec, frozenset(options), tuple(dtypes), tuple(kinds), tuple(reductions), tuple(regimes), tuple(ndims),
-        frozenset(always) & options, min_classes, min_rows, small,
+        frozenset(always) & options, min_classes, min_rows, small, square,
     )  # fmt: skip
 
     def calls(draw: Callable[[Any], Any]) -> Call:
@@ -415,11 +419,11 @@ class _Drawer:
     def __init__(
         self, spec: str, supports: frozenset[str], dtypes: Sequence[str], kinds: Sequence[str],
         reductions: Sequence[str], regimes: Sequence[str], ndims: Sequence[str], always: frozenset[str],
-        min_classes: int, min_rows: int, small: bool,
+        min_classes: int, min_rows: int, small: bool, square: bool,
     ) -> None:  # fmt: skip
         self.spec, self.supports, self.dtypes, self.kinds = spec, supports, dtypes, kinds
         self.reductions, self.regimes, self.ndims, self.always = reductions, regimes, ndims, always
-        self.min_classes, self.min_rows, self.small = min_classes, min_rows, small
+        self.min_classes, self.min_rows, self.small, self.square = min_classes, min_rows, small, square
 
     def call(self, draw: Callable[[Any], Any]) -> Call:
         dtype = draw(st.sampled_from(self.dtypes))
@@ -454,6 +458,9 @@ class _Drawer:
         K = draw(st.sampled_from([k for k in classes if k >= self.min_classes]))
         B = draw(st.sampled_from([b for b in rows if b >= self.min_rows]))
         H = draw(st.sampled_from([1] if self.small else [2, 3, 1]))
+        if self.square or (not self.small and self.min_rows <= K < 6 and draw(st.integers(0, 3)) == 0):
+            B = H = K = min(max(K, self.min_rows), 5)
+        B = max(min(B, _LARGEST // (K * H)), self.min_rows)
         # one row of K classes where more rows are wanted is no choice
         forms = [
             n for n in self.ndims if n != "1" or self.min_rows <= 1 or self.spec in (*ELEMENTWISE, BINARY)
@@ -499,7 +506,11 @@ class _Drawer:
             reduction = draw(st.sampled_from(self.reductions))
             if reduction != "mean" or draw(st.booleans()):
                 options["reduction"] = reduction
-        if options.get("label_smoothing") and options.get("reduction", "mean") == "mean" and "weight" in options:
+        if (
+            options.get("label_smoothing")
+            and options.get("reduction", "mean") == "mean"
+            and "weight" in options
+        ):
             # of positions that weigh nothing, smoothing leaves something over nothing
             options["weight"] = np.where(options["weight"] == 0, 1, options["weight"]).astype(dtype)
         return call.changed(options=options)
@@ -510,7 +521,7 @@ class _Drawer:
         """Class indices; the ignored one inside or outside of [0, K), or the default."""
         ignore: int | None = None
         if self._has(draw, "ignore_index"):
-            options["ignore_index"] = ignore = draw(st.sampled_from([-1, K - 1, 0, -100, K, 255]))
+            options["ignore_index"] = ignore = draw(st.sampled_from([-1, 0, K - 1, -100, 0, 255]))
         elif "ignore_index" in self.supports and draw(st.booleans()):
             ignore = -100
         return np.asarray(draw(class_targets(shape, K, ignore_index=ignore)))
