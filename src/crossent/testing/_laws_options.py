@@ -138,7 +138,7 @@ def smaller_options_are_broadcast(s: Subject, call: Call) -> None:
     names = [n for n in ("where", "weight", "pos_weight") if s.has(n)]
     shape = call.positions
     for name in names if call.function == BINARY else names[:1] if "where" in names else []:
-        for smaller in {shape[1:], (*shape[:-1], 1), (1, *shape[1:])}:
+        for smaller in dict.fromkeys([shape[1:], (*shape[:-1], 1), (1, *shape[1:])]):
             some = np.resize([1, 0, 2], smaller).astype(bool if name == "where" else call.x.dtype)
             s.check(call.having(**{name: some}))
 

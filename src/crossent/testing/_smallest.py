@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, LOSSES, Array, Call
+from crossent.testing._calls import LOSSES, Array, Call
 from crossent.testing._compare import Broken
 from crossent.testing._laws import Law
 from crossent.testing._subject import Subject
@@ -56,10 +56,13 @@ def _cost(call: Call) -> tuple[int, int, int]:
 
 def _smaller(call: Call) -> Iterator[Call]:
     yield from _with_fewer_options(call)
-    if call.x.ndim != 2 or call.axis == 0:
-        yield (
-            call.rows if call.axis is not None or call.function == BINARY else call.changed(x=call.x.ravel())
-        )
+    if (
+        call.axis is None
+        and call.x.ndim != 1
+        or call.axis is not None
+        and (call.x.ndim != 2 or call.axis == 0)
+    ):
+        yield call.rows
     form = call.rows
     if _cost(form) <= _cost(call) and _same_form(form, call):
         yield from _with_fewer_rows(form)

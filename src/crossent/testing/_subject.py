@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, OPTIONS, SPECS, Array, Call
+from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, OPTIONS, SPECS, Array, Call
 from crossent.testing._compare import Broken, check_bits, check_digits
 from crossent.testing._limits import LIMITS, limit
 from crossent.testing._truth import Exact, decimals, exact
@@ -270,14 +270,15 @@ def _tried(made: Subject, found: frozenset[str]) -> Subject:
     kinds = ["index", "probability"] if made.spec in ("cross_entropy", BINARY) else ["index"]
     named = [kind for kind, name in zip(kinds, KINDS, strict=False) if name in found]
     ndims = list(_TRIALS)
+    usual = "1" if made.spec in (*ELEMENTWISE, BINARY) else "2"
     if not made.has("axis"):
         for form, shape in _TRIALS.items():
             refusal = _refusal(made, _trial(made, shape, named[0] if named else "index"))
-            if form != "2" and refusal:
+            if form != usual and refusal:
                 ndims.remove(form)
                 absent.append(f"logits of shape {list(shape)} ({refusal})")
     if not named and "probability" in kinds:
-        refusal = _refusal(made, _trial(made, _TRIALS["2"], "probability"))
+        refusal = _refusal(made, _trial(made, _TRIALS[usual], "probability"))
         if refusal:
             kinds.remove("probability")
             what = "targets between 0 and 1" if made.spec == BINARY else "class probabilities as targets"

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, OPTIONS, ROWS, SPECS
+from crossent.testing._calls import BINARY, CLASS_LOSSES, OPTIONS, ROWS, SPECS
 from crossent.testing.conformance import conformance_report
 
 __all__ = ["FRAMEWORKS", "Adapter", "adapt"]
@@ -299,6 +299,8 @@ def _onnx(spec: str, version: str) -> Adapter:
 
     def call(x: Any, *rest: Any, **options: Any) -> Any:
         weight = options.pop("weight", None)
+        if spec in CLASS_LOSSES:  # in ONNX nothing is ignored by default
+            options.setdefault("ignore_index", -100)
         arrays = [np.asarray(a).astype(np.asarray(a).dtype.newbyteorder("=")) for a in (x, *rest)]
         arrays += [] if weight is None else [np.asarray(weight).astype(arrays[0].dtype)]
         if spec == "logsumexp":
