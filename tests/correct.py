@@ -1,7 +1,7 @@
 """Implementations that are right, and written differently from the package: the kit must accept them.
 
-`cross_entropy` and `nll_loss` are loops over longdouble; the others are loops over `decimal` or `math`. No formula,
-no array operation and no helper of the package is used.
+`cross_entropy` and `nll_loss` are loops over longdouble; the others are loops over `decimal` or `math`.
+No formula, no array operation and no helper of the package is used.
 """
 
 import math

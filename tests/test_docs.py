@@ -107,6 +107,16 @@ def test_pages__relative_links_lead_to_files(path):
     assert not missing
 
 
+def test_testing_page__tells_every_law_as_the_code_does():
+    """The table is written by a script: a law that changes, changes it."""
+    from crossent.testing import LAWS
+
+    lines = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8").splitlines()
+    told = [line for line in lines if re.match(r"\| `\w+` \|", line)]
+    formulas = [law.formula.replace("|", "\\|") for law in LAWS]
+    assert told == [f"| `{law.name}` | {law.why} | `{f}` |" for law, f in zip(LAWS, formulas, strict=True)]
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=relative)
 def test_examples__run_and_keep_their_claims(path, tmp_path):
     """Each example ends by asserting what it claims, in less than half a minute."""

@@ -1,9 +1,10 @@
 """Write docs/conformance.md: what the laws find in released software.
 
     python docs/scripts/conformance.py
+    python docs/scripts/conformance.py --laws    # the table of laws in docs/testing.md, in a second
 
-Needs the extra `peers`. It takes some twenty minutes, most of them JAX's, which compiles for every shape. Each
-framework is run in a process of its own; nothing on the page is written by hand but its text.
+Needs the extra `peers`. It takes some twenty minutes, most of them JAX's, which compiles for every
+shape. Each framework is run in a process of its own; nothing on the page is written by hand but its text.
 """
 
 import argparse
@@ -24,8 +25,8 @@ PAGE = Path(__file__).resolve().parents[1] / "conformance.md"
 SEED = 0
 EXAMPLES = {"crossent": 200, "torch": 200, "jax": 8, "scipy": 200, "sklearn": 200, "onnx": 100}
 SPOKEN = {
-    "crossent": "crossent", "torch": "PyTorch", "jax": "JAX and Optax", "scipy": "SciPy", "sklearn": "scikit-learn",
-    "onnx": "ONNX's reference evaluator",
+    "crossent": "crossent", "torch": "PyTorch", "jax": "JAX and Optax", "scipy": "SciPy", "sklearn":
+    "scikit-learn", "onnx": "ONNX's reference evaluator",
 }  # fmt: skip
 
 HEAD = """\
@@ -35,10 +36,11 @@ What the property tests of [`crossent.testing`](testing.md) find in released sof
 from a run of `docs/scripts/conformance.py`; none is written by hand. The laws are explained in
 [Test your own](testing.md).
 
-A broken law is not always a defect: `crossent`'s contract asks for more than these projects promise. "PyTorch breaks
-`value_is_the_definition`" says that a digit is missing, "`labels_out_of_range_are_refused`" that a wrong label is
-used. Where an implementation does not keep the contract's digits, laws about something else are
-held to half of the digits only, so that each says something of its own.
+A broken law is not always a defect: `crossent`'s contract asks for more than these projects promise.
+"PyTorch breaks `value_is_the_definition`" says that a digit is missing,
+"`labels_out_of_range_are_refused`" that a wrong label is used. Where an implementation does not keep the
+contract's digits, laws about something else are held to half of the digits only, so that each says
+something of its own.
 """
 
 
@@ -91,7 +93,8 @@ def page(results):
         count = Counter(v["verdict"] for r in reports for v in r["laws"])
         tried = count["holds"] + count["broken"]
         rows.append(
-            f"| {SPOKEN[framework]} | {reports[0]['version']} | {len(reports)} | {tried} | {count['broken']} | "
+            f"| {SPOKEN[framework]} | {reports[0]['version']} | {len(reports)} | {tried} | "
+            f"{count['broken']} | "
             f"{EXAMPLES[framework]} |"
         )
     versions = (
@@ -111,12 +114,32 @@ def page(results):
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+def laws_table():
+    """The laws for docs/testing.md."""
+    lines = ["| law | why it matters | formula |", "|---|---|---|"]
+    lines += [f"| `{law.name}` | {law.why} | {code(law.formula)} |" for law in LAWS]
+    return "\n".join(lines)
+
+
+def write_laws():
+    """Put the laws between their marks in docs/testing.md."""
+    page = PAGE.with_name("testing.md")
+    head, start, rest = page.read_text(encoding="utf-8").partition("--laws -->\n")
+    end = rest.index("<!-- end of laws -->")
+    page.write_text(head + start + "\n" + laws_table() + "\n\n" + rest[end:], encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", nargs=2, metavar=("FRAMEWORK", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--laws", action="store_true", help="write the table of laws in docs/testing.md, and no more"
+    )
     options = parser.parse_args()
+    if options.laws:
+        return write_laws()
     if options.run:
         return run(*options.run)
     results = {}

@@ -30,10 +30,12 @@ _DTYPES = ("float16", "float32", "float64")
 
 
 def check(argv: Sequence[str]) -> int:
-    """Run ``python -m crossent.testing module:function --spec ...``: 1 if a law is broken, 2 if it cannot run."""
+    """Run ``python -m crossent.testing module:function --spec ...``: 1 if a law is broken, 2 if it
+    cannot run.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m crossent.testing",
-        description="Hold an implementation against the laws of cross-entropy. Without arguments: crossent itself.",
+        description="Hold a function against the laws of cross-entropy; without arguments, crossent itself.",
     )
     parser.add_argument("function", help="module:function, or path/to/file.py:function")
     parser.add_argument("--spec", required=True, choices=SPECS, help="which function it is")
@@ -119,7 +121,9 @@ def _progress(count: int) -> Callable[[Verdict], None]:
 
 
 def check_crossent(argv: Sequence[str] = ()) -> int:
-    """Hold crossent itself against every law, and measure its digits: 1 if a law is broken or a limit passed."""
+    """Hold crossent itself against every law, and measure its digits: 1 if a law is broken or a limit
+    passed.
+    """
     began = time.perf_counter()
     print(f"crossent on NumPy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
     print(f"laws: {_SELF_EXAMPLES} calls each, {', '.join(_DTYPES)}, every option", flush=True)
@@ -135,7 +139,8 @@ def check_crossent(argv: Sequence[str] = ()) -> int:
     over = [cell for cell in cells if not cell.ok]
     for cell in over:
         print(
-            f"\nover the limit: {cell.function} {cell.dtype} {cell.variant}, {cell.regime}: {cell.ulp:.3g} ulp"
+            f"\nover the limit: {cell.function} {cell.dtype} {cell.variant}, {cell.regime}: "
+            f"{cell.ulp:.3g} ulp"
         )
     seconds = time.perf_counter() - began
     print(f"\n{len(broken)} laws broken, {len(over)} limits passed, {seconds:.0f} seconds")

@@ -40,10 +40,15 @@ def gradient_is_the_definition(s: Subject, call: Call) -> None:
 
 @law(
     "grad f(z)[k] = (definition(z + h e[k]) - definition(z - h e[k])) / 2h, h = 1e-13",
-    gradient=True, regimes=CALM, small=True, without=("dtype", "keepdims"),
-)  # fmt: skip
+    gradient=True,
+    regimes=CALM,
+    small=True,
+    without=("dtype", "keepdims"),
+)
 def gradient_is_the_slope(s: Subject, call: Call) -> None:
-    """A gradient that is not the slope of its loss trains something else: differences of the definition tell."""
+    """A gradient that is not the slope of its loss trains something else: differences of the
+    definition tell.
+    """
     definition = getattr(definitions, call.function)
 
     def f(x: Any, digits: int) -> Any:
@@ -59,8 +64,11 @@ def gradient_is_the_slope(s: Subject, call: Call) -> None:
 
 @law(
     "f(z, argmax z) = log1p(sum of exp(z[k] - max z)) > 0, also where 1 - p rounds to 0",
-    (*ROWS, *ELEMENTWISE, "cross_entropy", BINARY), regimes=("confident",), without=("label_smoothing",), mode="half",
-)  # fmt: skip
+    (*ROWS, *ELEMENTWISE, "cross_entropy", BINARY),
+    regimes=("confident",),
+    without=("label_smoothing",),
+    mode="half",
+)
 def confident_predictions_keep_their_digits(s: Subject, call: Call) -> None:
     """Late in training most predictions are right and sure, and log(1 - tiny) and p - 1 round to 0."""
     x = call.x
@@ -83,18 +91,27 @@ def confident_predictions_keep_their_digits(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(z + c) = f(z) (logsumexp: c + f(z)), c from 1e0 to 1e30", (*ROWS, "cross_entropy"),
-    regimes=("offset",), mode="half",
-)  # fmt: skip
+    "f(z + c) = f(z) (logsumexp: c + f(z)), c from 1e0 to 1e30",
+    (*ROWS, "cross_entropy"),
+    regimes=("offset",),
+    mode="half",
+)
 def a_common_offset_changes_nothing(s: Subject, call: Call) -> None:
     """Logits drift together in training; exp of them overflows, and z - logsumexp(z) cancels."""
     s.check(call)
 
 
 @law(
-    "sum and mean over 70,000 rows = 70,000 times the rows' own", LOSSES,
-    regimes=("dense", "plain"), min_rows=3, small=True, reductions=("mean", "sum"), without=("dtype",), most=2, mode="half",
-)  # fmt: skip
+    "sum and mean over 70,000 rows = 70,000 times the rows' own",
+    LOSSES,
+    regimes=("dense", "plain"),
+    min_rows=3,
+    small=True,
+    reductions=("mean", "sum"),
+    without=("dtype",),
+    most=2,
+    mode="half",
+)
 def long_sums_survive(s: Subject, call: Call) -> None:
     """A sum in the logits' own dtype drifts with every row, and in float16 ends at 65,504."""
     base = call.rows
@@ -128,9 +145,15 @@ def _floating(v: Any) -> bool:
 
 
 @law(
-    "f over 4,099 classes = definition", (*ROWS, *CLASS_LOSSES),
-    regimes=("plain", "dense", "confident"), min_classes=2, small=True, without=("dtype",), most=5, mode="half",
-)  # fmt: skip
+    "f over 4,099 classes = definition",
+    (*ROWS, *CLASS_LOSSES),
+    regimes=("plain", "dense", "confident"),
+    min_classes=2,
+    small=True,
+    without=("dtype",),
+    most=5,
+    mode="half",
+)
 def many_classes_are_classes(s: Subject, call: Call) -> None:
     """A vocabulary has more classes than a vector, a block or a small integer holds."""
     call = call.rows

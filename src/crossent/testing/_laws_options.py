@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +15,11 @@ from crossent.testing._truth import ZERO, decimal, decimals, exact
 
 
 @law(
-    "f(z, one_hot(y)) = f(z, y)", ("cross_entropy",), kinds=("index",), regimes=FINITE,
-)  # fmt: skip
+    "f(z, one_hot(y)) = f(z, y)",
+    ("cross_entropy",),
+    kinds=("index",),
+    regimes=FINITE,
+)
 def an_index_is_a_one_hot_target(s: Subject, call: Call) -> None:
     """Mixed labels become one-hot at the ends: two paths for one loss drift apart."""
     if "probability" not in s.kinds:
@@ -31,9 +33,12 @@ def an_index_is_a_one_hot_target(s: Subject, call: Call) -> None:
 
 
 @law(
-    "cross_entropy([0, z], y) = binary_cross_entropy_with_logits(z, y)", ("cross_entropy", BINARY),
-    kinds=("index",), regimes=FINITE, without=("weight", "pos_weight", "label_smoothing"),
-)  # fmt: skip
+    "cross_entropy([0, z], y) = binary_cross_entropy_with_logits(z, y)",
+    ("cross_entropy", BINARY),
+    kinds=("index",),
+    regimes=FINITE,
+    without=("weight", "pos_weight", "label_smoothing"),
+)
 def two_classes_are_a_binary_question(s: Subject, call: Call) -> None:
     """A softmax over two classes is the sigmoid of their difference: the two losses must agree."""
     call = call.rows
@@ -66,9 +71,12 @@ def a_weight_of_one_is_none(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(weight=w + v) = f(weight=w) + f(weight=v) for sums; f(weight=2 w) = 2 f(weight=w), or f(weight=w) for a weighted mean",
-    LOSSES, needs=("weight",), regimes=("plain", "dense"),
-)  # fmt: skip
+    "f(weight=w + v) = f(weight=w) + f(weight=v) for sums; f(weight=2 w) = 2 f(weight=w), "
+    "or f(weight=w) for a weighted mean",
+    LOSSES,
+    needs=("weight",),
+    regimes=("plain", "dense"),
+)
 def the_loss_is_linear_in_the_weights(s: Subject, call: Call) -> None:
     """A class that weighs twice counts as if it had come twice."""
     K = call.x.shape[-1] if call.axis is None else call.x.shape[call.axis]
@@ -87,11 +95,16 @@ def the_loss_is_linear_in_the_weights(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(s) = (1 - s) f(0) + s f(1)", ("cross_entropy",), needs=("label_smoothing",),
-    regimes=CALM, reductions=("none", "sum"),
-)  # fmt: skip
+    "f(s) = (1 - s) f(0) + s f(1)",
+    ("cross_entropy",),
+    needs=("label_smoothing",),
+    regimes=CALM,
+    reductions=("none", "sum"),
+)
 def the_loss_is_linear_in_the_smoothing(s: Subject, call: Call) -> None:
-    """Smoothing mixes the loss with that of the uniform distribution: s / K each, the target's own included."""
+    """Smoothing mixes the loss with that of the uniform distribution: s / K each, the target's own
+    included.
+    """
     values = [s.value(call.having(label_smoothing=v)) for v in (0.0, 0.25, 0.5, 1.0)]
     zero, one = decimals(values[0]), decimals(values[-1])
     for part, came in zip((0.25, 0.5), values[1:-1], strict=True):
@@ -103,9 +116,12 @@ def the_loss_is_linear_in_the_smoothing(s: Subject, call: Call) -> None:
 
 
 @law(
-    "sum = sum of none; mean = sum / (sum of w[y] over what counts; probabilities and binary: the count)", LOSSES,
-    needs=("reduction",), regimes=CALM, without=("dtype", "grad_output"),
-)  # fmt: skip
+    "sum = sum of none; mean = sum / (sum of w[y] over what counts; probabilities and binary: the count)",
+    LOSSES,
+    needs=("reduction",),
+    regimes=CALM,
+    without=("dtype", "grad_output"),
+)
 def none_sum_and_mean_agree(s: Subject, call: Call) -> None:
     """Other denominators are the most common way for two losses to differ, by a learning rate."""
     rows = call.rows
@@ -144,9 +160,12 @@ def smaller_options_are_broadcast(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(z, y) over a batch = f over the positions that count; loss and gradient are 0 at the others", LOSSES,
-    needs=("where|ignore_index",), regimes=FINITE, always=("where", "ignore_index"),
-)  # fmt: skip
+    "f(z, y) over a batch = f over the positions that count; loss and gradient are 0 at the others",
+    LOSSES,
+    needs=("where|ignore_index",),
+    regimes=FINITE,
+    always=("where", "ignore_index"),
+)
 def ignored_is_dropped(s: Subject, call: Call) -> None:
     """Padding that still counts in the mean scales the loss of every short sequence."""
     call = call.rows
@@ -175,9 +194,12 @@ def _all_zero(call: Call, quantity: str, came: np.ndarray, ignored: np.ndarray) 
 
 
 @law(
-    "f(z, y) does not see z[i], y[i] of an ignored position i", LOSSES,
-    needs=("where|ignore_index",), regimes=CALM, always=("where", "ignore_index"),
-)  # fmt: skip
+    "f(z, y) does not see z[i], y[i] of an ignored position i",
+    LOSSES,
+    needs=("where|ignore_index",),
+    regimes=CALM,
+    always=("where", "ignore_index"),
+)
 def ignored_positions_may_hold_anything(s: Subject, call: Call) -> None:
     """Padding is uninitialized memory: 0 * NaN is NaN, and one such row poisons a whole update."""
     call = call.rows
@@ -193,9 +215,11 @@ def ignored_positions_may_hold_anything(s: Subject, call: Call) -> None:
 
 
 @law(
-    "mean over nothing is NaN, sum over nothing is 0; gradient: 0 at ignored positions", LOSSES,
-    regimes=("plain",), kinds=("index",),
-)  # fmt: skip
+    "mean over nothing is NaN, sum over nothing is 0; gradient: 0 at ignored positions",
+    LOSSES,
+    regimes=("plain",),
+    kinds=("index",),
+)
 def the_mean_of_nothing_is_nan(s: Subject, call: Call) -> None:
     """A batch of padding alone happens at the end of an epoch: a loss of 0 would look like success."""
     call = call.rows
@@ -234,9 +258,13 @@ def defaults_are_the_contracts(s: Subject, call: Call) -> None:
 
 
 @law(
-    "grad f(z, grad_output=g) = derivative of sum(g f(z)); g = 1 is none", SPECS, needs=("grad_output",),
-    gradient=True, regimes=("plain", "dense", "confident"), always=("grad_output",),
-)  # fmt: skip
+    "grad f(z, grad_output=g) = derivative of sum(g f(z)); g = 1 is none",
+    SPECS,
+    needs=("grad_output",),
+    gradient=True,
+    regimes=("plain", "dense", "confident"),
+    always=("grad_output",),
+)
 def the_cotangent_is_multiplied_in(s: Subject, call: Call) -> None:
     """A loss is seldom the end of a program: what comes from above has a sign, a size and a position."""
     s.check_grad(call)
@@ -246,10 +274,14 @@ def the_cotangent_is_multiplied_in(s: Subject, call: Call) -> None:
 
 @law(
     "dtype=float64 of float32 logits: the float64 answer in float64; without: the logits' dtype",
-    ("softmax", "log_softmax", "cross_entropy", BINARY), needs=("dtype",), regimes=FINITE,
-)  # fmt: skip
+    ("softmax", "log_softmax", "cross_entropy", BINARY),
+    needs=("dtype",),
+    regimes=FINITE,
+)
 def the_dtype_is_the_one_asked_for(s: Subject, call: Call) -> None:
-    """Half of a program in float64 by accident is twice the memory; a float64 that was a float32 has 7 digits."""
+    """Half of a program in float64 by accident is twice the memory; a float64 that was a float32 has 7
+    digits.
+    """
     calls = [call.having(dtype=None)]
     if call.x.dtype == np.float32:
         calls.append(call.having(dtype=np.float64))

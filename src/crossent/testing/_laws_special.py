@@ -13,9 +13,11 @@ from crossent.testing._truth import Exact, exact
 
 
 @law(
-    "f([z, -inf]) = f(z), and the gradient of the new logit is 0", (*ROWS, "cross_entropy"), regimes=CALM,
+    "f([z, -inf]) = f(z), and the gradient of the new logit is 0",
+    (*ROWS, "cross_entropy"),
+    regimes=CALM,
     without=("label_smoothing",),
-)  # fmt: skip
+)
 def a_masked_class_is_removed(s: Subject, call: Call) -> None:
     """A logit of -inf is how attention and vocabularies leave a class out: -inf - -inf is NaN."""
     call = call.rows
@@ -66,9 +68,11 @@ def an_impossible_target_costs_inf(s: Subject, call: Call) -> None:
 
 
 @law(
-    "0 * inf = 0: a term whose probability, weight or smoothing is 0 is 0", LOSSES,
-    regimes=("masked", "infinite"), without=("label_smoothing",),
-)  # fmt: skip
+    "0 * inf = 0: a term whose probability, weight or smoothing is 0 is 0",
+    LOSSES,
+    regimes=("masked", "infinite"),
+    without=("label_smoothing",),
+)
 def zero_times_infinity_is_zero(s: Subject, call: Call) -> None:
     """Soft targets and masked logits meet in every masked language model: 0 * -inf is NaN in floats."""
     if call.function == BINARY:
@@ -102,9 +106,10 @@ def nan_stays_in_its_position(s: Subject, call: Call) -> None:
 
 
 @law(
-    "softmax with inf, or of only -inf, is NaN; logsumexp and softplus of inf are inf, sigmoid of inf is 1", SPECS,
+    "softmax with inf, or of only -inf, is NaN; logsumexp and softplus of inf are inf, sigmoid of inf is 1",
+    SPECS,
     regimes=("infinite", "nan", "masked"),
-)  # fmt: skip
+)
 def infinities_have_their_limits(s: Subject, call: Call) -> None:
     """An overflow upstream has to arrive as what it is, not as a number that looks fine."""
     s.check(call)
@@ -123,8 +128,11 @@ def labels_out_of_range_are_refused(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(label_smoothing=s) raises unless 0 <= s <= 1", ("cross_entropy",), needs=("label_smoothing",), regimes=CALM,
-)  # fmt: skip
+    "f(label_smoothing=s) raises unless 0 <= s <= 1",
+    ("cross_entropy",),
+    needs=("label_smoothing",),
+    regimes=CALM,
+)
 def smoothing_out_of_range_is_refused(s: Subject, call: Call) -> None:
     """A negative smoothing, or a percentage, gives a loss without a lower bound."""
     for bad in (-0.1, 1.5, 10.0, float("nan")):

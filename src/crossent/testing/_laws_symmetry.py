@@ -16,8 +16,10 @@ from crossent.testing._truth import Exact, exact
 
 @law(
     "f(z + c) = f(z) in every digit, for z and c whose sum is exact (logsumexp: c + f(z))",
-    (*ROWS, "cross_entropy"), regimes=("plain", "ties", "confident"), mode="half",
-)  # fmt: skip
+    (*ROWS, "cross_entropy"),
+    regimes=("plain", "ties", "confident"),
+    mode="half",
+)
 def a_shift_is_not_seen(s: Subject, call: Call) -> None:
     """Only differences of logits mean something: a loss that sees more depends on how they were made."""
     shift = 256 if call.x.dtype == np.float16 else 2**15
@@ -113,17 +115,24 @@ def split_batches_add_up(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(z[B, K, H]) = f(z[B H, K]); f(z[K]) = f(z[1, K])", SPECS, regimes=("plain", "dense"), ndims=("1", "3"),
-)  # fmt: skip
+    "f(z[B, K, H]) = f(z[B H, K]); f(z[K]) = f(z[1, K])",
+    SPECS,
+    regimes=("plain", "dense"),
+    ndims=("1", "3"),
+)
 def the_class_axis_may_be_anywhere(s: Subject, call: Call) -> None:
     """One example, a batch, an image of labels: the same rows in other places."""
     s.check(call)
 
 
 @law(
-    "logsumexp over several axes = logsumexp over the one axis that they make", ("logsumexp",),
-    needs=("axis",), regimes=("plain", "dense", "masked"), without=("grad_output", "keepdims"), ndims=("3",),
-)  # fmt: skip
+    "logsumexp over several axes = logsumexp over the one axis that they make",
+    ("logsumexp",),
+    needs=("axis",),
+    regimes=("plain", "dense", "masked"),
+    without=("grad_output", "keepdims"),
+    ndims=("3",),
+)
 def several_axes_are_one(s: Subject, call: Call) -> None:
     """A partition function sums over more than one index."""
     x = np.ascontiguousarray(call.x)
@@ -163,7 +172,9 @@ _LAYOUTS = {
 
 @law("f(a view of z) = f(a copy of z)", SPECS, regimes=("plain", "dense"), most=40)
 def memory_does_not_matter(s: Subject, call: Call) -> None:
-    """A slice, a transpose or a file's byte order is the same array: who reads memory in order reads others."""
+    """A slice, a transpose or a file's byte order is the same array: who reads memory in order reads
+    others.
+    """
     e = exact(call)
     for name, layout in _LAYOUTS.items():
 
@@ -215,9 +226,14 @@ def the_same_call_gives_the_same_bits(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(z, int8 y) = f(z, int64 y), for every integer dtype (binary: also bool)", LOSSES,
-    kinds=("index",), regimes=CALM, small=True, without=("dtype",), most=25,
-)  # fmt: skip
+    "f(z, int8 y) = f(z, int64 y), for every integer dtype (binary: also bool)",
+    LOSSES,
+    kinds=("index",),
+    regimes=CALM,
+    small=True,
+    without=("dtype",),
+    most=25,
+)
 def labels_may_have_any_integer_dtype(s: Subject, call: Call) -> None:
     """Labels come as uint8 from images, as bool from comparisons, and small integers wrap around."""
     call = call.rows
@@ -232,7 +248,9 @@ def labels_may_have_any_integer_dtype(s: Subject, call: Call) -> None:
 
 @law("f(integers) = f(the same as float64)", SPECS, regimes=("ties",), kinds=("index",), without=("dtype",))
 def whole_numbers_are_numbers(s: Subject, call: Call) -> None:
-    """An integer array makes integer results where a buffer is made like the input: [0, 50] is a first try."""
+    """An integer array makes integer results where a buffer is made like the input: [0, 50] is a first
+    try.
+    """
     if "float64" not in s.dtypes:
         return
     floats = {k: v for k, v in call.options.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}

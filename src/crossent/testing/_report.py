@@ -38,7 +38,9 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one law: `counterexample` if it is broken, `reason` if it says nothing about this function."""
+    """What came of one law: `counterexample` if it is broken, `reason` if it says nothing about this
+    function.
+    """
 
     law: Law
     examples: int
@@ -141,7 +143,8 @@ class ConformanceReport:
         notes = [f"Not tested, as it was refused: {what}." for what in self.absent]
         if not self.keeps_digits:
             notes.append(
-                "The digits are not those of the contract: laws about something else were held to half of them."
+                "The digits are not those of the contract: laws about something else were "
+                "held to half of them."
             )
         return notes
 

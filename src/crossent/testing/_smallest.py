@@ -56,11 +56,8 @@ def _cost(call: Call) -> tuple[int, int, int]:
 
 def _smaller(call: Call) -> Iterator[Call]:
     yield from _with_fewer_options(call)
-    if (
-        call.axis is None
-        and call.x.ndim != 1
-        or call.axis is not None
-        and (call.x.ndim != 2 or call.axis == 0)
+    if (call.axis is None and call.x.ndim != 1) or (
+        call.axis is not None and (call.x.ndim != 2 or call.axis == 0)
     ):
         yield call.rows
     form = call.rows
@@ -97,7 +94,7 @@ def _with_fewer_rows(call: Call) -> Iterator[Call]:
 
 
 def _with_fewer_classes(call: Call) -> Iterator[Call]:
-    if call.x.ndim != 2 or not 1 < call.x.shape[1]:
+    if call.x.ndim != 2 or not call.x.shape[1] > 1:
         return
     K = call.x.shape[1]
     for k in range(min(K, 8)):
@@ -107,7 +104,7 @@ def _with_fewer_classes(call: Call) -> Iterator[Call]:
             o["weight"] = o["weight"][keep]
         target, g = call.target, call.grad_output
         if call.index:
-            if np.any(target == k) or 0 <= o.get("ignore_index", -100) < K:
+            if np.any(target == k) or -1 < o.get("ignore_index", -100) < K:
                 continue
             target = np.where(target > k, target - 1, target)
         elif target is not None:

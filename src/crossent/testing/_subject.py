@@ -265,7 +265,9 @@ _TRIALS = {"1": (3,), "2": (2, 3), "3": (4, 3, 2)}  # no two alike: nothing fits
 
 
 def _tried(made: Subject, found: frozenset[str]) -> Subject:
-    """Leave out what the function refuses: shapes, unless it has `axis`, and kinds of targets, unless named."""
+    """Leave out what the function refuses: shapes, unless it has `axis`, and kinds of targets, unless
+    named.
+    """
     absent: list[str] = []
     kinds = ["index", "probability"] if made.spec in ("cross_entropy", BINARY) else ["index"]
     named = [kind for kind, name in zip(kinds, KINDS, strict=False) if name in found]

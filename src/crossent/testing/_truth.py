@@ -52,7 +52,7 @@ def decimals(x: Any) -> Objects:
 
 
 def log1p(r: Decimal) -> Decimal:
-    """log(1 + r) for r >= 0 without losing the digits of a small r."""
+    """Return log(1 + r) for r >= 0 without losing the digits of a small r."""
     if r > Decimal("1e-9"):
         return (1 + r).ln()
     return sum(((-1) ** (n + 1) * r**n / n for n in range(1, 10)), ZERO)
@@ -62,7 +62,7 @@ def log1p(r: Decimal) -> Decimal:
 def softmax_row(
     z: tuple[Decimal, ...],
 ) -> tuple[list[Decimal], list[Decimal], list[Decimal]]:
-    """-log p, p, and 1 - p as the sum of the others, of one row."""
+    """Return -log p, p, and 1 - p as the sum of the others, of one row."""
     K = len(z)
     m = max((v for v in z if not v.is_nan()), default=NAN)
     if any(v.is_nan() for v in z) or m.is_infinite():
@@ -107,7 +107,7 @@ def _least(*factors: Decimal) -> Decimal:
 
 
 def _position_cross_entropy(z: Sequence[Decimal], a: Sequence[Decimal]) -> tuple[Known, list[Known]]:
-    """loss = sum_k a_k * -lp_k, a_k >= 0 or not; a_k = 0 adds exactly 0."""
+    """Loss = sum_k a_k * -lp_k, a_k >= 0 or not; a_k = 0 adds exactly 0."""
     K = len(z)
     cost, p, rest = softmax_row(tuple(z))
     if cost[0].is_nan():
@@ -135,7 +135,7 @@ def _position_cross_entropy(z: Sequence[Decimal], a: Sequence[Decimal]) -> tuple
 
 @lru_cache(20_000)
 def _sigmoids(z: Decimal) -> tuple[Decimal, Decimal, Decimal]:
-    """softplus(z), sigmoid(z), sigmoid(-z)."""
+    """Return softplus(z), sigmoid(z), sigmoid(-z)."""
     if z.is_nan():
         return NAN, NAN, NAN
     t = (-abs(z)).exp() if z.is_finite() else ZERO

@@ -1,8 +1,8 @@
 """Other people's functions, wrapped to be called like those of the contract.
 
-``adapt("torch", "cross_entropy")`` returns an `Adapter` for `conforms`: torch, jax (with optax), scipy, sklearn, onnx, or crossent
-itself. A framework is imported when it is asked for. Wrapping means to convert arrays and to name options,
-nothing else: what a framework gets wrong stays wrong.
+``adapt("torch", "cross_entropy")`` returns an `Adapter` for `conforms`: torch, jax (with optax), scipy,
+sklearn, onnx, or crossent itself. A framework is imported when it is asked for. Wrapping means to
+convert arrays and to name options, nothing else: what a framework gets wrong stays wrong.
 
 Examples
 --------
@@ -103,7 +103,9 @@ def _crossent(spec: str, version: str) -> Adapter:
     package: Any = importlib.import_module("crossent")
 
     def loud(f: Callable[..., Any]) -> Callable[..., Any]:
-        """No input raises a floating-point warning: here one is an exception, and breaks the law it came in."""
+        """No input raises a floating-point warning: here one is an exception, and breaks the law it
+        came in.
+        """
 
         def call(*arguments: Any, **options: Any) -> Any:
             with np.errstate(all="raise"):
@@ -123,20 +125,32 @@ def _torch(spec: str, version: str) -> Adapter:
     torch: Any = importlib.import_module("torch")
     functional = torch.nn.functional
     f, original, supports = {
-        "logsumexp": (lambda x, axis=-1, keepdims=False: torch.logsumexp(x, _axes(x, axis), keepdims),
-                      "torch.logsumexp", ("axis", "keepdims")),
+        "logsumexp": (
+            lambda x, axis=-1, keepdims=False: torch.logsumexp(x, _axes(x, axis), keepdims),
+            "torch.logsumexp",
+            ("axis", "keepdims"),
+        ),
         "log_softmax": (lambda x, axis=-1: torch.log_softmax(x, axis), "torch.log_softmax", ("axis",)),
         "softmax": (lambda x, axis=-1: torch.softmax(x, axis), "torch.softmax", ("axis",)),
         "softplus": (functional.softplus, "torch.nn.functional.softplus", ()),
         "log_sigmoid": (functional.logsigmoid, "torch.nn.functional.logsigmoid", ()),
         "sigmoid": (torch.sigmoid, "torch.sigmoid", ()),
-        "nll_loss": (functional.nll_loss, "torch.nn.functional.nll_loss",
-                     ("weight", "ignore_index", "reduction")),
-        "cross_entropy": (functional.cross_entropy, "torch.nn.functional.cross_entropy",
-                          ("weight", "ignore_index", "reduction", "label_smoothing", "probabilities", "indices")),
-        BINARY: (functional.binary_cross_entropy_with_logits,
-                 f"torch.nn.functional.{BINARY}", ("weight", "pos_weight", "reduction")),
-    }[spec]  # fmt: skip
+        "nll_loss": (
+            functional.nll_loss,
+            "torch.nn.functional.nll_loss",
+            ("weight", "ignore_index", "reduction"),
+        ),
+        "cross_entropy": (
+            functional.cross_entropy,
+            "torch.nn.functional.cross_entropy",
+            ("weight", "ignore_index", "reduction", "label_smoothing", "probabilities", "indices"),
+        ),
+        BINARY: (
+            functional.binary_cross_entropy_with_logits,
+            f"torch.nn.functional.{BINARY}",
+            ("weight", "pos_weight", "reduction"),
+        ),
+    }[spec]
 
     def tensor(a: Any, like: Any = None) -> Any:
         a = np.asarray(a)
@@ -162,8 +176,15 @@ def _torch(spec: str, version: str) -> Adapter:
         return z.grad.numpy()
 
     name = original.rpartition(".")[2]
-    return Adapter("torch", version, original, spec, _named(value, name), _named(grad, f"{name}_grad"),
-                   (*supports, "grad_output"))  # fmt: skip
+    return Adapter(
+        "torch",
+        version,
+        original,
+        spec,
+        _named(value, name),
+        _named(grad, f"{name}_grad"),
+        (*supports, "grad_output"),
+    )
 
 
 def _axes(x: Any, axis: Any) -> Any:
@@ -193,17 +214,23 @@ def _jax(spec: str, version: str) -> Adapter:
         return reduced(optax.sigmoid_binary_cross_entropy(x, y), reduction)
 
     f, original, supports = {
-        "logsumexp": (lambda x, axis=-1, keepdims=False: nn.logsumexp(x, axis=axis, keepdims=keepdims),
-                      "jax.nn.logsumexp", ("axis", "keepdims")),
+        "logsumexp": (
+            lambda x, axis=-1, keepdims=False: nn.logsumexp(x, axis=axis, keepdims=keepdims),
+            "jax.nn.logsumexp",
+            ("axis", "keepdims"),
+        ),
         "log_softmax": (nn.log_softmax, "jax.nn.log_softmax", ("axis",)),
         "softmax": (nn.softmax, "jax.nn.softmax", ("axis",)),
         "softplus": (nn.softplus, "jax.nn.softplus", ()),
         "log_sigmoid": (nn.log_sigmoid, "jax.nn.log_sigmoid", ()),
         "sigmoid": (nn.sigmoid, "jax.nn.sigmoid", ()),
-        "cross_entropy": (cross_entropy, "optax.softmax_cross_entropy_with_integer_labels",
-                          ("reduction", "axis", "probabilities", "indices")),
+        "cross_entropy": (
+            cross_entropy,
+            "optax.softmax_cross_entropy_with_integer_labels",
+            ("reduction", "axis", "probabilities", "indices"),
+        ),
         BINARY: (binary, "optax.sigmoid_binary_cross_entropy", ("reduction",)),
-    }[spec]  # fmt: skip
+    }[spec]
 
     def array(a: Any) -> Any:
         a = np.asarray(a)
@@ -222,8 +249,15 @@ def _jax(spec: str, version: str) -> Adapter:
 
     name = original.rpartition(".")[2]
     versions = f"{version}, optax {importlib.metadata.version('optax')}"
-    return Adapter("jax", versions, original, spec, _named(value, name), _named(grad, f"{name}_grad"),
-                   (*supports, "grad_output"))  # fmt: skip
+    return Adapter(
+        "jax",
+        versions,
+        original,
+        spec,
+        _named(value, name),
+        _named(grad, f"{name}_grad"),
+        (*supports, "grad_output"),
+    )
 
 
 # -- scipy, scikit-learn: values alone -----------------------------------------------------------------

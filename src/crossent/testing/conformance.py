@@ -1,7 +1,7 @@
 """Hold anybody's implementation against the laws: raise, report, or make a class of tests.
 
-`assert_conforms` raises one `ConformanceError` that lists every broken law; `conformance_report` returns what came
-of all of them; `conformance_tests` makes a class that pytest collects, one test a law.
+`assert_conforms` raises one `ConformanceError` that lists every broken law; `conformance_report` returns
+what came of all of them; `conformance_tests` makes a class that pytest collects, one test a law.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import unittest
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -59,8 +60,8 @@ def assert_conforms(
     Parameters
     ----------
     implementation : callable
-        ``implementation(x, target, **options)`` (without `target` for functions that have none). It gets NumPy
-        arrays and returns anything that NumPy can convert.
+        ``implementation(x, target, **options)`` (without `target` for functions that have none). It gets
+        NumPy arrays and returns anything that NumPy can convert.
     spec : str
         Which function of the contract it is: ``"cross_entropy"``, ``"softmax"``, ...
     grad : callable, optional
@@ -68,8 +69,9 @@ def assert_conforms(
         of ``sum(grad_output * value)`` if it supports ``"grad_output"``.
     supports : iterable of str, optional
         The options that both have; others are never passed. By default those among their parameters. Beside
-        the function's keywords: ``"grad_output"``, ``"indices"`` and ``"probabilities"`` for the kinds of targets
-        (by default what is not refused at a trial call; of the binary loss, 0 and 1 and what is between),
+        the function's keywords: ``"grad_output"``, ``"indices"`` and ``"probabilities"`` for the kinds
+        of targets (by default what is not refused at a trial call; of the binary loss, 0 and 1, and what
+        is between),
         and ``"reduction=none"`` (or sum) for a function that always reduces in that way.
     dtypes : sequence of str
         Dtypes of the logits.
@@ -86,8 +88,8 @@ def assert_conforms(
     Raises
     ------
     ConformanceError
-        An AssertionError with every broken law, why it matters, the smallest call found, what came and what was
-        due; its attribute `report` holds the same as data.
+        An AssertionError with every broken law, why it matters, the smallest call found, what came and
+        what was due; its attribute `report` holds the same as data.
     ValueError
         If `spec`, `supports`, `dtypes`, `tolerance` or `laws` name what there is not.
 
@@ -302,10 +304,8 @@ def examine(law: Law, made: Subject, max_examples: int, seed: int) -> Verdict:
     )  # fmt: skip
     calls = loss_calls(made.spec, **law.calls(made)).map(_Quiet)
     search = hyp.seed(seed)(settings(hyp.given(calls)(each)))
-    try:
+    with suppress(_Found):
         search()
-    except _Found:
-        pass
     if not found:
         return Verdict(law, count)
     _, broken = smallest(law, made, *found[0])

@@ -1,8 +1,8 @@
 """Hypothesis strategies for cross-entropy: logits, targets, weights, masks, and whole calls.
 
-They need Hypothesis (``pip install "crossent[testing]"``), which is imported when this module is. Edge values are on
-by default: ties, infinities, NaN, subnormal numbers, large offsets, confident margins. A whole call
-prints as Python that can be pasted and run.
+They need Hypothesis (``pip install "crossent[testing]"``), which is imported when this module is. Edge
+values are on by default: ties, infinities, NaN, subnormal numbers, large offsets, confident margins. A
+whole call prints as Python that can be pasted and run.
 
 Examples
 --------
@@ -18,16 +18,14 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from crossent.testing._calls import BINARY, ELEMENTWISE, LOSSES, OPTIONS, SPECS, Array, Call
-from crossent.testing._hypothesis import hypothesis
-
-st: Any = hypothesis("hypothesis.strategies")
+from crossent.testing._regimes import REGIMES as DRAWN
+from crossent.testing._regimes import Draw, seeded, some_of, st
 
 __all__ = [
     "FINITE",
@@ -45,121 +43,9 @@ FINITE = ("plain", "dense", "ties", "confident", "wide", "offset", "tiny", "edge
 REGIMES = (*FINITE, "masked", "infinite", "nan")
 
 _LARGEST = 256  # numbers of a call: the truth is slow
-_SMALL = 16  # arrays up to here are drawn number by number, so that Hypothesis can shrink them
 _CLASSES = (3, 2, 4, 5, 3, 2, 7, 1, 17, 33)
 _ROWS = (3, 2, 4, 1, 2, 3, 5, 8, 33)
 _FACTORS = (1.0, 0.5, 2.0, 0.25, 1.5, 3.0, 0.125, 8.0)
-
-
-# -- numbers -----------------------------------------------------------------------------------------
-
-
-def _spread(dtype: npt.DTypeLike) -> float:
-    """Where exp of a difference is still comfortably normal in `dtype`."""
-    return {2: 8.0, 4: 80.0}.get(np.dtype(dtype).itemsize, 600.0)
-
-
-def _seed(draw: Callable[[Any], Any]) -> np.random.Generator:
-    return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-
-
-def _numbers(draw: Callable[[Any], Any], shape: tuple[int, ...], values: Sequence[float]) -> Array:
-    """An array of some of these numbers, in float64."""
-    size = int(np.prod(shape))
-    if size <= _SMALL:
-        return np.reshape([draw(st.sampled_from(values)) for _ in range(size)], shape).astype(np.float64)
-    return np.asarray(_seed(draw).choice(np.asarray(values, np.float64), shape))
-
-
-def _plain(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    size = int(np.prod(shape))
-    if size > _SMALL:
-        return 4 * _seed(draw).standard_normal(shape)
-    width = min(8 * dt.itemsize, 64)
-    each = st.one_of(st.integers(-4, 4).map(float), st.floats(-5, 5, width=width, allow_subnormal=False))
-    return np.reshape([draw(each) for _ in range(size)], shape).astype(np.float64)
-
-
-def _dense(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    scale = draw(st.sampled_from([1.0, 4.0, 16.0, _spread(dt) / 4]))
-    return np.asarray(np.clip(scale * _seed(draw).standard_normal(shape), -3 * scale, 3 * scale))
-
-
-def _ties(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    return _numbers(draw, shape, [0.0, 1.0])
-
-
-def _confident(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    margins = [sign * part * _spread(dt) for part in (0.25, 0.5, 0.9, 1.0) for sign in (1, -1)]
-    return _numbers(draw, shape, [0.0, 0.25, -0.5, 1.0, 20.0, -20.0, *margins])
-
-
-def _wide(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    return _seed(draw).uniform(-_spread(dt), _spread(dt), shape)
-
-
-def _offset(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    sizes = [10.0**n for n in (0, 1, 2, 3, 4, 6, 8, 12, 16, 30) if 10.0**n < np.finfo(dt).max / 4]
-    offset = draw(st.sampled_from(sizes)) * draw(st.sampled_from([1.0, -1.0]))
-    return np.asarray(offset + _numbers(draw, shape, [float(k) for k in range(-4, 5)]))
-
-
-def _tiny(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    info = np.finfo(dt)
-    return _numbers(
-        draw,
-        shape,
-        [0.0, float(info.tiny), -float(info.tiny), float(info.eps), float(info.smallest_subnormal)],
-    )
-
-
-def _edges(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    info = np.finfo(dt)
-    some = [0.0, -0.0, 1.0, -1.0, float(info.tiny), -float(info.tiny), float(info.smallest_subnormal)]
-    some += [
-        float(info.eps),
-        -float(info.eps),
-        20.0,
-        -20.0,
-        88.0,
-        -88.0,
-        103.0,
-        710.0,
-        745.0,
-        -745.0,
-        3e4,
-        -3e4,
-    ]
-    some += [float(info.max) / 4, -float(info.max) / 4]
-    # sums of a few weighted losses stay finite
-    top = float(info.max) / (4 if dt.itemsize == 2 else 2**12)
-    return np.clip(_numbers(draw, shape, some), -top, top)
-
-
-def _sprinkled(*values: float) -> Callable[[Callable[[Any], Any], tuple[int, ...], np.dtype[Any]], Array]:
-    """Ordinary numbers with these among them."""
-
-    def numbers(draw: Callable[[Any], Any], shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-        base = draw(st.sampled_from([_plain, _ties, _confident]))(draw, shape, dt)
-        marks = _numbers(draw, shape, [0.0, 0.0, *range(1, len(values) + 1)]).astype(int)
-        return np.asarray(np.choose(marks, [base, *(np.full(shape, v) for v in values)]))
-
-    return numbers
-
-
-_REGIMES: dict[str, Callable[[Callable[[Any], Any], tuple[int, ...], np.dtype[Any]], Array]] = {
-    "plain": _plain,
-    "dense": _dense,
-    "ties": _ties,
-    "confident": _confident,
-    "wide": _wide,
-    "offset": _offset,
-    "tiny": _tiny,
-    "edges": _edges,
-    "masked": _sprinkled(-np.inf),
-    "infinite": _sprinkled(-np.inf, np.inf),
-    "nan": _sprinkled(np.nan, -np.inf, np.inf),
-}
 
 
 def logits(
@@ -174,10 +60,11 @@ def logits(
     dtype : str
         ``"float16"``, ``"float32"`` or ``"float64"``.
     regimes : iterable of str
-        Any of ``REGIMES``: ``"plain"`` (a few units), ``"dense"`` (all bits in use), ``"ties"``, ``"confident"`` (margins
-        at which ``1 - p`` rounds to 0), ``"wide"`` (as wide as exp can go), ``"offset"`` (1 to 1e30 added to
-        all), ``"tiny"`` (subnormal numbers), ``"edges"`` (thresholds of exp, the largest numbers), ``"masked"``
-        (``-inf``), ``"infinite"`` (both infinities), ``"nan"``. ``FINITE`` leaves out the last three.
+        Any of ``REGIMES``: ``"plain"`` (a few units), ``"dense"`` (all bits in use), ``"ties"``,
+        ``"confident"`` (margins at which ``1 - p`` rounds to 0), ``"wide"`` (as wide as exp can go),
+        ``"offset"`` (1 to 1e30 added to all), ``"tiny"`` (subnormal numbers), ``"edges"`` (thresholds of exp,
+        the largest numbers), ``"masked"`` (``-inf``), ``"infinite"`` (both infinities), ``"nan"``.
+        ``FINITE`` leaves out the last three.
 
     Returns
     -------
@@ -189,10 +76,10 @@ def logits(
         raise ValueError(f"regimes must be among {', '.join(REGIMES)}, got {', '.join(names)}")
     dt = np.dtype(dtype)
 
-    def arrays(draw: Callable[[Any], Any]) -> Array:
+    def arrays(draw: Draw) -> Array:
         wanted = shape if isinstance(shape, tuple) else draw(shape)
         with np.errstate(all="ignore"):  # what is too large for the dtype is infinite
-            return np.asarray(_REGIMES[draw(st.sampled_from(names))](draw, wanted, dt), dt)
+            return np.asarray(DRAWN[draw(st.sampled_from(names))](draw, wanted, dt), dt)
 
     return st.composite(arrays)()
 
@@ -223,10 +110,10 @@ def class_targets(
     """
     labels = list(range(num_classes))
 
-    def arrays(draw: Callable[[Any], Any]) -> Array:
-        target = _numbers(draw, shape, labels).astype(np.int64)
+    def arrays(draw: Draw) -> Array:
+        target = some_of(draw, shape, labels).astype(np.int64)
         if ignore_index is not None:
-            target = np.where(_numbers(draw, shape, [0, 0, 1]) == 1, ignore_index, target)
+            target = np.where(some_of(draw, shape, [0, 0, 1]) == 1, ignore_index, target)
         return np.asarray(target.astype(dtype))
 
     return st.composite(arrays)()
@@ -249,16 +136,16 @@ def probability_targets(shape: tuple[int, ...] = (3, 4), dtype: str = "float32",
     SearchStrategy of ndarray
     """
 
-    def arrays(draw: Callable[[Any], Any]) -> Array:
+    def arrays(draw: Draw) -> Array:
         moved = (*(n for i, n in enumerate(shape) if i != axis % len(shape)), shape[axis])
         kind = draw(st.sampled_from(["some", "one-hot", "dense"]))
         if kind == "dense":
-            raw = _seed(draw).uniform(0.01, 1.0, moved)
+            raw = seeded(draw).uniform(0.01, 1.0, moved)
         elif kind == "some":
-            raw = _numbers(draw, moved, [0, 1, 2, 3])
+            raw = some_of(draw, moved, [0, 1, 2, 3])
             raw[..., 0] += raw.sum(axis=-1) == 0
         else:
-            labels = _numbers(draw, moved[:-1], list(range(moved[-1])))
+            labels = some_of(draw, moved[:-1], list(range(moved[-1])))
             raw = (np.arange(moved[-1]) == labels[..., np.newaxis]).astype(np.float64)
         q = raw / raw.sum(axis=-1, keepdims=True)
         return np.ascontiguousarray(np.moveaxis(q, -1, axis)).astype(dtype)
@@ -288,10 +175,10 @@ def class_weights(num_classes: int = 4, dtype: str = "float32", *, zeros: bool =
 def _factors(shape: tuple[int, ...], dtype: str, *, zeros: bool = True, signed: bool = False) -> Any:
     values = [*_FACTORS, *[0.0] * (2 * zeros), *[-v for v in _FACTORS if signed]]
 
-    def arrays(draw: Callable[[Any], Any]) -> Array:
-        v = _numbers(draw, shape, values)
+    def arrays(draw: Draw) -> Array:
+        v = some_of(draw, shape, values)
         if draw(st.booleans()):  # all bits in use
-            v = v * _seed(draw).uniform(0.5, 1.0, shape)
+            v = v * seeded(draw).uniform(0.5, 1.0, shape)
         return np.asarray(v, dtype)
 
     return st.composite(arrays)()
@@ -329,9 +216,9 @@ def where_masks(shape: tuple[int, ...] = (3,), *, broadcast: bool = True) -> Any
     SearchStrategy of ndarray of bool
     """
 
-    def arrays(draw: Callable[[Any], Any]) -> Array:
+    def arrays(draw: Draw) -> Array:
         smaller = [shape, *([(1, *shape[1:]), shape[1:]] if broadcast and shape else [])]
-        return _numbers(draw, draw(st.sampled_from(smaller)), [1, 1, 0]).astype(bool)
+        return some_of(draw, draw(st.sampled_from(smaller)), [1, 1, 0]).astype(bool)
 
     return st.composite(arrays)()
 
@@ -372,8 +259,8 @@ def loss_calls(
     regimes : iterable of str
         See `logits`.
     ndims : sequence of str
-        ``"1"``: one row of classes, ``"2"``: a batch, ``"3"``: ``[B, K, H]``, or any other place of the class axis where
-        `supports` has `axis`.
+        ``"1"``: one row of classes, ``"2"``: a batch, ``"3"``: ``[B, K, H]``, or any other place of the
+        class axis where `supports` has `axis`.
     without : iterable of str
         Options to leave out.
     always : iterable of str
@@ -403,11 +290,21 @@ def loss_calls(
         raise ValueError(f"spec must be one of {', '.join(SPECS)}, got {spec!r}")
     options = set((*OPTIONS[spec], "grad_output") if supports is None else supports) - set(without)
     drawer = _Drawer(
-        spec, frozenset(options), tuple(dtypes), tuple(kinds), tuple(reductions), tuple(regimes), tuple(ndims),
-        frozenset(always) & options, min_classes, min_rows, small, square,
-    )  # fmt: skip
+        spec,
+        frozenset(options),
+        tuple(dtypes),
+        tuple(kinds),
+        tuple(reductions),
+        tuple(regimes),
+        tuple(ndims),
+        frozenset(always) & options,
+        min_classes,
+        min_rows,
+        small,
+        square,
+    )
 
-    def calls(draw: Callable[[Any], Any]) -> Call:
+    def calls(draw: Draw) -> Call:
         return drawer.call(draw)
 
     return st.composite(calls)()
@@ -417,15 +314,25 @@ class _Drawer:
     """Draws the parts of a call."""
 
     def __init__(
-        self, spec: str, supports: frozenset[str], dtypes: Sequence[str], kinds: Sequence[str],
-        reductions: Sequence[str], regimes: Sequence[str], ndims: Sequence[str], always: frozenset[str],
-        min_classes: int, min_rows: int, small: bool, square: bool,
-    ) -> None:  # fmt: skip
+        self,
+        spec: str,
+        supports: frozenset[str],
+        dtypes: Sequence[str],
+        kinds: Sequence[str],
+        reductions: Sequence[str],
+        regimes: Sequence[str],
+        ndims: Sequence[str],
+        always: frozenset[str],
+        min_classes: int,
+        min_rows: int,
+        small: bool,
+        square: bool,
+    ) -> None:
         self.spec, self.supports, self.dtypes, self.kinds = spec, supports, dtypes, kinds
         self.reductions, self.regimes, self.ndims, self.always = reductions, regimes, ndims, always
         self.min_classes, self.min_rows, self.small, self.square = min_classes, min_rows, small, square
 
-    def call(self, draw: Callable[[Any], Any]) -> Call:
+    def call(self, draw: Draw) -> Call:
         dtype = draw(st.sampled_from(self.dtypes))
         shape, axis = self._shape(draw)
         x = draw(logits(shape, dtype, regimes=self.regimes))
@@ -445,15 +352,17 @@ class _Drawer:
             call = call.changed(grad_output=draw(cotangents(_value_shape(call), dtype)))
         return call
 
-    def _has(self, draw: Callable[[Any], Any], option: str) -> bool:
+    def _has(self, draw: Draw, option: str) -> bool:
         """Whether to pass an option."""
         return option in self.supports and (option in self.always or draw(st.booleans()))
 
     def _default_axis(self, ndim: int) -> int:
         return min(ndim - 1, 1) if self.spec in LOSSES else -1
 
-    def _shape(self, draw: Callable[[Any], Any]) -> tuple[tuple[int, ...], int]:
-        """A shape and its class axis. Sampled, not integers(): Hypothesis likes small integers, bugs do not."""
+    def _shape(self, draw: Draw) -> tuple[tuple[int, ...], int]:
+        """A shape and its class axis. Sampled, not integers(): Hypothesis likes small integers, bugs
+        do not.
+        """
         classes, rows = ((2, 3), (2, 1, 3)) if self.small else (_CLASSES, _ROWS)
         K = draw(st.sampled_from([k for k in classes if k >= self.min_classes]))
         B = draw(st.sampled_from([b for b in rows if b >= self.min_rows]))
@@ -475,15 +384,15 @@ class _Drawer:
         shape.insert(axis, K)
         return tuple(shape), axis
 
-    def _loss(self, draw: Callable[[Any], Any], call: Call, dtype: str) -> Call:
+    def _loss(self, draw: Draw, call: Call, dtype: str) -> Call:
         positions = call.positions
-        kind = draw(st.sampled_from(self.kinds))
+        kind = "index" if self.spec == "nll_loss" else draw(st.sampled_from(self.kinds))
         options = dict(call.options)
         if self.spec == BINARY:
             values = [0.0, 1.0] if kind == "index" else [0.5, 0.0, 1.0, 0.25, 0.75]
-            target = _numbers(draw, positions, values)
+            target = some_of(draw, positions, values)
             if kind == "probability" and draw(st.booleans()):
-                target = np.clip(target * _seed(draw).uniform(0.5, 1.0, positions), 0, 1)
+                target = np.clip(target * seeded(draw).uniform(0.5, 1.0, positions), 0, 1)
             call = call.changed(target=np.asarray(target, dtype))
             for name in ("weight", "pos_weight"):
                 if self._has(draw, name):
@@ -515,9 +424,7 @@ class _Drawer:
             options["weight"] = np.where(options["weight"] == 0, 1, options["weight"]).astype(dtype)
         return call.changed(options=options)
 
-    def _indices(
-        self, draw: Callable[[Any], Any], shape: tuple[int, ...], K: int, options: dict[str, Any]
-    ) -> Array:
+    def _indices(self, draw: Draw, shape: tuple[int, ...], K: int, options: dict[str, Any]) -> Array:
         """Class indices; the ignored one inside or outside of [0, K), or the default."""
         ignore: int | None = None
         if self._has(draw, "ignore_index"):
