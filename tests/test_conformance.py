@@ -194,7 +194,8 @@ def test_conformance_tests__are_one_test_a_law():
 def test_readme__the_file_of_fifteen_lines_finds_what_the_readme_says(tmp_path):
     """Pasted from the README, run by pytest."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = next(b for b in readme.split("```python\n")[1:] if "conformance_tests" in b).partition("```")[0]
+    blocks = [block.partition("```")[0] for block in readme.split("```python\n")[1:]]
+    (code,) = [block for block in blocks if "conformance_tests(" in block]
     assert code.count("\n") <= 15
     (tmp_path / "test_my_loss.py").write_text(code)
     run = subprocess.run(
@@ -220,8 +221,10 @@ def test_readme__the_file_of_fifteen_lines_finds_what_the_readme_says(tmp_path):
     failed = {
         line.split("::test_")[1].split()[0] for line in run.stdout.splitlines() if line.startswith("FAILED")
     }
-    told = readme.partition("It breaks these laws:")[2].partition("\n\n")[2].partition("\n\n")[0]
-    assert failed == {line.split("`")[1] for line in told.splitlines()}
+    told = readme.partition("It breaks these laws, and others:")[2].partition("\n\n")[2].partition("\n\n")[0]
+    names = {line.split("`")[1] for line in told.splitlines()}
+    assert len(names) == 4
+    assert names <= failed
 
 
 # ---------------------------------------------------------------------------------------
@@ -488,7 +491,7 @@ def test_smallest__drops_what_does_not_matter():
     assert small.x.shape in {(1, 1), (1, 2)}
     assert set(small.options) == {"where"}
     assert small.grad_output is None
-    assert set(small.x.ravel().tolist()) <= {0.0, 10.0}
+    assert set(small.x.ravel().tolist()) <= {0.0, 9.9, 10.0}
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -534,7 +537,7 @@ def test_smallest__gives_up_after_so_many_tries(monkeypatch):
     def check(made, call):
         seen.append(call)
 
-    call = Call("softplus", np.array([3.7, 4.6]))
+    call = Call("softplus", np.array([3.7, 4.6, 5.1, 0.2]))
     made = subject(crossent.softplus, "softplus")
     small, _ = shrinking.smallest(_law(check), made, call, Broken(call, "value", "wrong"))
     assert small is call

@@ -137,16 +137,22 @@ def main():
     parser.add_argument(
         "--laws", action="store_true", help="write the table of laws in docs/testing.md, and no more"
     )
+    parser.add_argument(
+        "--results", type=Path, help="folder to keep each framework's results in, and to go on from"
+    )
     options = parser.parse_args()
     if options.laws:
         return write_laws()
     if options.run:
         return run(*options.run)
     results = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.results or Path(temporary)
+        folder.mkdir(exist_ok=True)
         for framework in FRAMEWORKS:
-            file = Path(folder) / f"{framework}.json"
-            subprocess.run([sys.executable, __file__, "--run", framework, str(file)], check=True)
+            file = folder / f"{framework}.json"
+            if not file.exists():
+                subprocess.run([sys.executable, __file__, "--run", framework, str(file)], check=True)
             results[framework] = json.loads(file.read_text())
     PAGE.write_text(page(results), encoding="utf-8")
     print(f"written to {PAGE}")

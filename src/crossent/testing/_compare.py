@@ -145,7 +145,7 @@ def _problem(
         return "" if got == 0 else "not 0"
     if abs(due) > largest - 64 * half:
         # the largest numbers may round to inf, and what is beyond must
-        beyond = abs(due) >= largest + half and abs(got) < largest
+        beyond = abs(due) >= largest + half and got.copy_abs() < largest  # abs() would round
         return "not infinite" if beyond else "" if got * due > 0 else "of the wrong sign"
     if got.is_infinite():
         return "infinite"

@@ -49,26 +49,25 @@ def _broken(law: Law, subject: Subject, call: Call) -> Broken | None:
     return None
 
 
-def _cost(call: Call) -> tuple[int, int, int]:
-    """Few options first, then few numbers, then short ones."""
-    return len(call.options) + (call.grad_output is not None), call.x.size, len(repr(call))
+def _cost(call: Call) -> tuple[int, int, bool, int, int]:
+    """Few options first, then few numbers, in rows, zeros among them, then short ones."""
+    options = len(call.options) + (call.grad_output is not None)
+    return options, call.x.size, not _in_rows(call), int(np.count_nonzero(call.x)), len(repr(call))
+
+
+def _in_rows(call: Call) -> bool:
+    """Whether the call has the form that rows and classes are taken from."""
+    return bool(call.x.ndim == 1 if call.axis is None else call.x.ndim == 2 and call.axis == 1)
 
 
 def _smaller(call: Call) -> Iterator[Call]:
     yield from _with_fewer_options(call)
-    if (call.axis is None and call.x.ndim != 1) or (
-        call.axis is not None and (call.x.ndim != 2 or call.axis == 0)
-    ):
+    if _in_rows(call):
+        yield from _with_fewer_rows(call)
+        yield from _with_fewer_classes(call)
+    else:
         yield call.rows
-    form = call.rows
-    if _cost(form) <= _cost(call) and _same_form(form, call):
-        yield from _with_fewer_rows(form)
-        yield from _with_fewer_classes(form)
     yield from _with_rounder_numbers(call)
-
-
-def _same_form(form: Call, call: Call) -> bool:
-    return bool(form.x.shape == call.x.shape)
 
 
 def _with_fewer_options(call: Call) -> Iterator[Call]:

@@ -188,13 +188,11 @@ class Subject:
 def _converted(result: Any) -> Array:
     """What came, as an array of floats."""
     a = np.asarray(result)
-    if a.dtype == object:  # of Decimals, Fractions, arrays of another library
-        a = a.astype(np.float64)
-    if a.dtype.kind in "biu":
-        return a.astype(np.float64)
-    if a.dtype.kind in "cSUMm":
+    if a.dtype.kind == "f":
+        return a
+    if a.dtype.kind in "cSUMm" or a.dtype.names:
         raise TypeError(f"returned {a.dtype}, not real numbers")
-    return a
+    return a.astype(np.float64)  # whole numbers, Decimals, bfloat16
 
 
 # -- making one ----------------------------------------------------------------------------------------
