@@ -22,7 +22,7 @@ import pytest
 import truth
 from crossent.testing import _calls as kit
 from crossent.testing import numerical_grad, ulp_error
-from crossent.testing._calls import CLASS_LOSSES, ELEMENTWISE, LOSSES, ROWS
+from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, ROWS  # noqa: F401
 from crossent.testing._limits import limit
 from crossent.testing._truth import exact
 
