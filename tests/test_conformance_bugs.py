@@ -235,6 +235,11 @@ def _small_is_zero(call, result):
     return np.where(np.abs(result) < np.finfo(result.dtype).eps / 4, 0, result)
 
 
+def _underflowed(call, result):
+    far = -np.log(np.finfo(result.dtype).smallest_subnormal)
+    return np.where(np.abs(result) > far, np.copysign(np.inf, result), result)
+
+
 def _as_p_minus_one(call, grad):
     """What of an entry is below eps of 1 is lost, where it is negative."""
     one = grad.dtype.type(1)
@@ -571,6 +576,14 @@ BUGS = [
     (BINARY, "log(1 + tiny) is 0", "confident_predictions_keep_their_digits", {"value": _small_is_zero}),
     (CE, "p - 1", "confident_predictions_keep_their_digits", {"grad": _as_p_minus_one}),
     (BINARY, "p - 1", "confident_predictions_keep_their_digits", {"grad": _as_p_minus_one}),
+    (CE, "log of a p that underflowed", "wrong_predictions_cost_their_margin", {"value": _underflowed}),
+    (
+        "log_softmax",
+        "log of a p that underflowed",
+        "wrong_predictions_cost_their_margin",
+        {"value": _underflowed},
+    ),
+    (BINARY, "log of a p that underflowed", "wrong_predictions_cost_their_margin", {"value": _underflowed}),
     (
         CE,
         "exp without a shift, clipped",

@@ -91,6 +91,29 @@ def confident_predictions_keep_their_digits(s: Subject, call: Call) -> None:
 
 
 @law(
+    "f(z, argmin z) = max z - min z + ..., also where p rounds to 0",
+    ("log_softmax", "softplus", "log_sigmoid", "cross_entropy", BINARY),
+    regimes=("confident", "edges"),
+    without=("label_smoothing",),
+    mode="half",
+)
+def wrong_predictions_cost_their_margin(s: Subject, call: Call) -> None:
+    """Early in training predictions are wrong and sure: p underflows to 0, and its logarithm is inf."""
+    if call.function in ELEMENTWISE:
+        sign = 1 if call.function == "softplus" else -1
+        call = call.changed(x=sign * np.abs(call.x))
+    elif call.function == BINARY:
+        call = call.changed(target=(call.x <= 0).astype(call.target.dtype))
+    elif call.function == "cross_entropy":
+        call = call.rows
+        bottom = call.x.argmin(axis=1)
+        hot = np.arange(call.x.shape[1]) == bottom[:, np.newaxis]
+        target = np.where(call.live, bottom, call.target) if call.index else hot.astype(call.target.dtype)
+        call = call.changed(target=target)
+    s.check(call)
+
+
+@law(
     "f(z + c) = f(z) (logsumexp: c + f(z)), c from 1e0 to 1e30",
     (*ROWS, "cross_entropy"),
     regimes=("offset",),

@@ -280,6 +280,7 @@ def loss_calls(
     --------
     >>> from hypothesis import given
     >>> import crossent
+    >>> from crossent.testing import strategies
     >>> @given(strategies.loss_calls("cross_entropy", {"weight", "reduction"}, regimes=["plain"]))
     ... def test_losses_are_not_negative(call):
     ...     loss = crossent.cross_entropy(call.x, call.target, **call.options)
