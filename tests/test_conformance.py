@@ -27,7 +27,7 @@ from crossent.testing import (
 )
 from crossent.testing import _compare as compare
 from crossent.testing import _smallest as shrinking
-from crossent.testing._calls import BINARY, SPECS
+from crossent.testing._calls import BINARY, OPTIONS, SPECS
 from crossent.testing._subject import subject
 from crossent.testing._truth import decimals, exact
 from crossent.testing.adapters import adapt
@@ -311,6 +311,20 @@ def test_subject__results_may_be_anything_that_numpy_converts():
         assert_conforms(lambda x: crossent.softplus(x) + 0j, "softplus", **{**due, "dtypes": "float64"})
 
 
+def test_subject__whole_numbers_may_be_refused():
+    """To take floats alone is no wrong answer; and without float64 there is nothing to compare with."""
+
+    def floats_only(x):
+        if np.asarray(x).dtype.kind != "f":
+            raise TypeError("floats only")
+        return crossent.softplus(x)
+
+    for dtypes in (["float64"], ["float32"]):
+        assert_conforms(
+            floats_only, "softplus", laws=["whole_numbers_are_numbers"], dtypes=dtypes, max_examples=3
+        )
+
+
 def test_subject__a_tolerance_relaxes_digits_and_bits():
     """In ulp, for values and gradients each."""
     rng = np.random.default_rng(0)
@@ -418,28 +432,31 @@ def test_check_digits__measures_near_powers_of_two():
         came = decimals(1 - ulps * 2.0**-53)[()]
         distance = compare._distance(came, due, due, 4.0, np.dtype(float))
         assert (distance <= 4) == right
+    assert compare._distance(Decimal(1), Decimal(0), Decimal(0), 4.0, np.dtype(float)) == np.inf
     assert compare._distance(Decimal("1e400"), Decimal(1), Decimal(1), 4.0, np.dtype(float)) == np.inf
 
 
-def test_check_digits__sees_a_wrong_shape():
-    """A loss a row where one number was due."""
-    with pytest.raises(Broken, match=r"wrong shape; came shape \(2,\), due shape \(\)"):
-        compare.check_digits(
-            Call("softplus", np.zeros(2)),
-            "value",
-            np.zeros(2),
-            Decimal(0),
-            scale=Decimal(0),
-            least=None,
-            limit=4,
-        )
+@pytest.mark.parametrize("spec", SPECS)
+def test_subject__sees_a_wrong_shape(spec):
+    """One number too many is told as such, by every law, and never an error of the kit's own."""
+
+    def column(x, *rest, **options):
+        return np.expand_dims(getattr(crossent, spec)(x, *rest, **options), -1)
+
+    report = conformance_report(column, spec, supports=OPTIONS[spec], max_examples=2, seed=0)
+    told = {v.law.name: v.counterexample for v in report.broken}
+    assert told["value_is_the_definition"].problem == "value: wrong shape"
+    assert not [name for name, c in told.items() if "wrong shape" not in c.problem]
+    assert {law.name for law in LAWS if spec in law.specs and law.gradient} == {
+        v.law.name for v in report.verdicts if v.reason == "no gradient was given"
+    }
 
 
 def test_check_bits__sees_every_bit():
     """NaN is NaN, 0 is not -0."""
     call = Call("softplus", np.zeros(2))
     compare.check_bits(call, "value", np.array([np.nan, 0.0]), np.array([np.nan, 0.0]), "")
-    for other in (np.array([np.nan, -0.0]), np.array([0.0, 0.0]), np.zeros(3)):
+    for other in (np.array([np.nan, -0.0]), np.array([0.0, 0.0])):
         with pytest.raises(Broken):
             compare.check_bits(call, "value", other, np.array([np.nan, 0.0]), "not the same")
     with pytest.raises(Broken, match=r"^value: not the same; came 1.0, due 2.0$"):
@@ -492,6 +509,29 @@ def test_smallest__drops_what_does_not_matter():
     assert set(small.options) == {"where"}
     assert small.grad_output is None
     assert set(small.x.ravel().tolist()) <= {0.0, 9.9, 10.0}
+
+
+def test_smallest__makes_what_is_needed_small():
+    """Weights, soft targets and masks that matter are kept, with fewer and rounder numbers."""
+    rng = np.random.default_rng(0)
+    q = rng.uniform(size=(3, 4))
+    options = {"weight": rng.uniform(size=4), "where": np.array([True])}
+    call = Call(
+        "cross_entropy", rng.normal(size=(3, 4)), q / q.sum(axis=1, keepdims=True), options, np.array(2.5)
+    )
+
+    def check(made, call):
+        needed = call.grad_output is not None and not call.index and {"weight", "where"} <= set(call.options)
+        if needed and call.x.shape[1] > 1:
+            raise Broken(call, "value", "wrong")
+
+    made = subject(crossent.cross_entropy, "cross_entropy", grad=crossent.cross_entropy_grad)
+    small, _ = shrinking.smallest(_law(check), made, call, Broken(call, "value", "wrong"))
+    assert small.x.shape == small.target.shape == (1, 2)
+    assert not small.x.any()
+    assert small.options["weight"].tolist() in ([0.0, 0.0], [1.0, 1.0])
+    assert small.grad_output in (0, 1)
+    assert len(repr(small)) < 160
 
 
 @pytest.mark.parametrize("spec", SPECS)

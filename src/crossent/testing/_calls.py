@@ -126,6 +126,19 @@ class Call:
         return tuple(n for i, n in enumerate(self.x.shape) if i != self.axis)
 
     @property
+    def value_shape(self) -> tuple[int, ...]:
+        """The shape of the value."""
+        if self.function in LOSSES:
+            return self.positions if self.reduction == "none" else ()
+        shape = tuple(self.x.shape)
+        if self.function != "logsumexp":
+            return shape
+        axis = self.options.get("axis", -1)
+        summed = np.arange(len(shape)) if axis is None else np.atleast_1d(axis) % len(shape)
+        keep = self.options.get("keepdims", False)
+        return tuple(1 if i in summed else n for i, n in enumerate(shape) if keep or i not in summed)
+
+    @property
     def rows(self) -> Self:
         """The same call on `(N, K)` rows (`(N,)` elements where there are no classes)."""
         o = dict(self.options)

@@ -8,7 +8,7 @@ import numpy as np
 
 from crossent import exact as definitions
 from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, ROWS, Call
-from crossent.testing._compare import Broken, repeated
+from crossent.testing._compare import repeated
 from crossent.testing._differences import numerical_grad
 from crossent.testing._laws import law
 from crossent.testing._subject import Subject
@@ -154,8 +154,6 @@ def long_sums_survive(s: Subject, call: Call) -> None:
         if s.gradient is None:
             continue
         grad = s.grad(long)
-        if grad.shape != long.x.shape:
-            raise Broken(long, "gradient", "wrong shape", f"shape {grad.shape}", f"shape {long.x.shape}")
         for at in (0, times // 2, times - 1):
             s.digits(
                 long, "gradient", grad[at * n : (at + 1) * n], due.grad,
@@ -206,8 +204,6 @@ def gradient_rows_sum_to_zero(s: Subject, call: Call) -> None:
     call = call.rows
     e = exact(call)
     grad = s.grad(call)
-    if grad.shape != call.x.shape:
-        raise Broken(call, "gradient", "wrong shape", f"shape {grad.shape}", f"shape {call.x.shape}")
     # each entry may be off by its limit, in ulps that are at most eps of its size
     for i, (row, scale) in enumerate(zip(grad, e.grad_scale, strict=True)):
         size = sum(scale, ZERO) + decimal(np.finfo(call.result).tiny) * len(row)

@@ -57,7 +57,7 @@ def two_classes_are_a_binary_question(s: Subject, call: Call) -> None:
     s.digits(call, "value", s.value(call), e.value, scale=e.value_scale, least=e.value_least)
     if s.gradient is not None:
         came = s.grad(call)
-        one = came if call.function == BINARY or came.ndim != 2 else came[:, 1]
+        one = came if call.function == BINARY else came[:, 1]
         s.digits(call, "gradient", one, grad, scale=scale, least=least, note=" with respect to z")
 
 
@@ -185,9 +185,6 @@ def ignored_is_dropped(s: Subject, call: Call) -> None:
 
 
 def _all_zero(call: Call, quantity: str, came: np.ndarray, ignored: np.ndarray) -> None:
-    if came.shape[:1] != ignored.shape:
-        due = call.positions if quantity == "value" else call.x.shape
-        raise Broken(call, quantity, "wrong shape", f"shape {came.shape}", f"shape {due}")
     wrong = came[ignored] != 0
     if np.any(wrong):
         raise Broken(call, quantity, "not 0 where ignored", show(came[ignored][wrong].flat[0]), "0")

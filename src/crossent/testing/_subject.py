@@ -130,14 +130,18 @@ class Subject:
     def run(
         self, call: Call, quantity: str, f: Function, arguments: tuple[Array, ...], options: dict[str, Any]
     ) -> Array:
-        """Call a function and convert what it returns."""
+        """Call a function, and convert what it returns: an array of the right shape."""
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return _converted(f(*arguments, **options))
+                came = _converted(f(*arguments, **options))
         except Exception as error:
             text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             raise Broken(call, quantity, "raised", text, "a result", raised=True) from error
+        due = call.x.shape if quantity == "gradient" else call.value_shape
+        if came.shape != due:
+            raise Broken(call, quantity, "wrong shape", f"shape {came.shape}", f"shape {due}")
+        return came
 
     # -- comparing -------------------------------------------------------------------------------
 
@@ -306,5 +310,5 @@ def _refusal(made: Subject, call: Call) -> str:
     try:
         made.quantities(call)
     except Broken as broken:
-        return broken.came
+        return broken.came if broken.raised else ""
     return ""

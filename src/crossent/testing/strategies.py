@@ -350,7 +350,7 @@ class _Drawer:
         if "dtype" in self.supports and dtype == "float32" and draw(st.integers(0, 7)) == 0:
             call = call.having(dtype=np.float64)
         if "grad_output" in self.supports and ("grad_output" in self.always or draw(st.booleans())):
-            call = call.changed(grad_output=draw(cotangents(_value_shape(call), dtype)))
+            call = call.changed(grad_output=draw(cotangents(call.value_shape, dtype)))
         return call
 
     def _has(self, draw: Draw, option: str) -> bool:
@@ -433,14 +433,3 @@ class _Drawer:
         elif "ignore_index" in self.supports and draw(st.booleans()):
             ignore = -100
         return np.asarray(draw(class_targets(shape, K, ignore_index=ignore)))
-
-
-def _value_shape(call: Call) -> tuple[int, ...]:
-    """Shape of the value, which a cotangent has."""
-    if call.function in LOSSES:
-        return call.positions if call.reduction == "none" else ()
-    if call.function != "logsumexp":
-        return tuple(call.x.shape)
-    axis = call.axis or 0
-    keep = call.options.get("keepdims")
-    return tuple(1 if i == axis else n for i, n in enumerate(call.x.shape) if keep or i != axis)
