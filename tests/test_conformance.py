@@ -517,7 +517,7 @@ def test_smallest__makes_what_is_needed_small():
     q = rng.uniform(size=(3, 4))
     options = {"weight": rng.uniform(size=4), "where": np.array([True])}
     call = Call(
-        "cross_entropy", rng.normal(size=(3, 4)), q / q.sum(axis=1, keepdims=True), options, np.array(2.5)
+        "cross_entropy", rng.normal(size=(3, 4)), q / q.sum(axis=1, keepdims=True), options, np.array(2.57)
     )
 
     def check(made, call):
@@ -552,6 +552,21 @@ def test_smallest__ends_at_the_smallest_call(spec):
         assert small.grad_output is None
 
     every()
+
+
+@settings(max_examples=10)
+@given(loss_calls(BINARY, always=["weight", "pos_weight", "where"]))
+def test_smallest__keeps_options_that_are_broadcast(call):
+    """A weight of one number, or of a column, is one of many when rows are taken away."""
+    made = subject(getattr(crossent, BINARY), BINARY)
+
+    def check(made, call):
+        if {"weight", "pos_weight", "where"} <= set(call.options):
+            made.value(call)
+            raise Broken(call, "value", "always")
+
+    small, _ = shrinking.smallest(_law(check), made, call, Broken(call, "value", "always"))
+    assert small.x.size == 1
 
 
 def test_smallest__keeps_to_the_same_failure():

@@ -140,7 +140,9 @@ class ConformanceReport:
         return json.dumps(whole, indent=2)
 
     def _notes(self) -> list[str]:
-        notes = [f"Not tested, as it was refused: {what}." for what in self.absent]
+        options = ", ".join(self.settings["supports"]) or "none"
+        notes = [f"Options that it was called with: {options}."]
+        notes += [f"Not tested, as it was refused: {what}." for what in self.absent]
         if not self.keeps_digits:
             notes.append(
                 "The digits are not those of the contract: laws about something else were "

@@ -63,7 +63,7 @@ def _in_rows(call: Call) -> bool:
 def _smaller(call: Call) -> Iterator[Call]:
     yield from _with_fewer_options(call)
     if _in_rows(call):
-        yield from _with_fewer_rows(call)
+        yield from _with_fewer_rows(call.rows)  # whose masks and weights have all their numbers
         yield from _with_fewer_classes(call)
     else:
         yield call.rows
