@@ -211,6 +211,17 @@ def test_strategies__say_what_to_install(monkeypatch):
         _hypothesis.hypothesis()
 
 
+def test_command__says_what_to_install(monkeypatch, capsys):
+    """On a fresh install: one sentence, not a traceback."""
+
+    def missing(*names):
+        raise ImportError(_hypothesis.MESSAGE)
+
+    monkeypatch.setattr(_command, "adapt", missing)
+    assert command_line.main([]) == 2
+    assert 'pip install "crossent[testing]"' in capsys.readouterr().err
+
+
 def test_testing__imports_no_hypothesis():
     """It is imported when it is used: `check_grad` needs none."""
     import subprocess

@@ -14,7 +14,11 @@ from crossent.testing import _command, measure
 def main(argv: Sequence[str]) -> int:
     """Run what the first argument asks for."""
     if not argv:
-        return _command.check_crossent()
+        try:
+            return _command.check_crossent()
+        except ImportError as error:  # of Hypothesis
+            print(error, file=sys.stderr)
+            return 2
     if argv[0] == "measure":
         return measure.main(argv[1:])
     return _command.check(argv)

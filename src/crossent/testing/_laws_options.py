@@ -17,13 +17,12 @@ from crossent.testing._truth import ZERO, decimal, decimals, exact
 @law(
     "f(z, one_hot(y)) = f(z, y)",
     ("cross_entropy",),
+    needs=("probabilities",),
     kinds=("index",),
     regimes=FINITE,
 )
 def an_index_is_a_one_hot_target(s: Subject, call: Call) -> None:
     """Mixed labels become one-hot at the ends: two paths for one loss drift apart."""
-    if "probability" not in s.kinds:
-        return
     call = call.rows
     call = call.take(call.live).having(ignore_index=None, where=None)
     if call.reduction == "mean":  # the two divide by other things
@@ -143,7 +142,7 @@ def none_sum_and_mean_agree(s: Subject, call: Call) -> None:
 @law(
     "f(option=a) = f(option=a broadcast to the positions' shape)",
     LOSSES,
-    needs=("where|weight|pos_weight",),
+    needs=("where|pos_weight",),
     regimes=("plain", "dense"),
     ndims=("2", "3"),
     square=True,

@@ -246,13 +246,16 @@ def labels_may_have_any_integer_dtype(s: Subject, call: Call) -> None:
             s.check(long.changed(target=target), e)
 
 
-@law("f(integers) = f(the same as float64)", SPECS, regimes=("ties",), kinds=("index",), without=("dtype",))
+@law(
+    "f(integers) = f(the same as float64)",
+    SPECS,
+    needs=("float64",),
+    regimes=("ties",),
+    kinds=("index",),
+    without=("dtype",),
+)
 def whole_numbers_are_numbers(s: Subject, call: Call) -> None:
-    """An integer array makes integer results where a buffer is made like the input: [0, 50] is a first
-    try.
-    """
-    if "float64" not in s.dtypes:
-        return
+    """People try [0, 50] first, and a buffer that is made like the input cuts its results off."""
     floats = {k: v for k, v in call.options.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
     o = {**call.options, **{k: v.astype(np.float64) for k, v in floats.items()}}
     g = None if call.grad_output is None else call.grad_output.astype(np.float64)

@@ -19,7 +19,8 @@ from crossent.testing._truth import Exact, decimals, exact
 Tolerance: TypeAlias = float | tuple[float, float] | None
 Function: TypeAlias = Callable[..., Any]
 
-KINDS = ("indices", "probabilities")
+_NAMES = {"index": "indices", "probability": "probabilities"}
+KINDS = tuple(_NAMES.values())
 
 
 def options_of(spec: str) -> tuple[str, ...]:
@@ -85,8 +86,8 @@ class Subject:
         return str(getattr(self.gradient, "__name__", None) or type(self.gradient).__name__)
 
     def has(self, option: str) -> bool:
-        """Whether calls may hold this option."""
-        return option in self.supports
+        """Whether calls may hold this option, be of this dtype, or have this kind of target."""
+        return option in (*self.supports, *self.dtypes, *(_NAMES[kind] for kind in self.kinds))
 
     def limit(self, quantity: str, dtype: np.dtype[Any]) -> float:
         """Ulps that a value or a gradient may be away."""
