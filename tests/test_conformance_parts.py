@@ -416,6 +416,7 @@ def stand_ins(monkeypatch):
         numpy=np,
         nn=nn,
         enable_x64=lambda on: np.errstate(),
+        jit=lambda f: f,
         vjp=lambda f, x: (f(x), lambda g: (np.zeros_like(x),)),
     )
 

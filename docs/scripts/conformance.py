@@ -23,7 +23,7 @@ from crossent.testing.adapters import FRAMEWORKS, adapt
 
 PAGE = Path(__file__).resolve().parents[1] / "conformance.md"
 SEED = 0
-EXAMPLES = {"crossent": 50, "torch": 100, "jax": 6, "scipy": 100, "sklearn": 50, "onnx": 50}
+EXAMPLES = {"crossent": 50, "torch": 100, "jax": 25, "scipy": 100, "sklearn": 50, "onnx": 50}
 SPOKEN = {
     "crossent": "crossent", "torch": "PyTorch", "jax": "JAX and Optax", "scipy": "SciPy", "sklearn":
     "scikit-learn", "onnx": "ONNX's reference evaluator",

@@ -1,7 +1,7 @@
 """From a call that breaks a law to the smallest one that is found.
 
 Hypothesis shrinks what it drew; here the call itself is made smaller: fewer options, rows, classes,
-rounder numbers. It takes a few hundred calls at most, and always the same ones.
+rounder numbers. It takes some hundred calls, and always the same ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from crossent.testing._compare import Broken
 from crossent.testing._laws import Law
 from crossent.testing._subject import Subject
 
-_TRIES = 500
+_TRIES = 300
 
 
 def smallest(law: Law, subject: Subject, call: Call, broken: Broken) -> tuple[Call, Broken]:

@@ -236,16 +236,31 @@ def _jax(spec: str, version: str) -> Adapter:
         a = np.asarray(a)
         return jnp.asarray(a.astype(a.dtype.newbyteorder("=")))
 
-    def value(x: Any, *rest: Any, **options: Any) -> Any:
-        with jax.enable_x64(True):
-            return np.asarray(f(array(x), *(array(a) for a in rest), **options))
+    compiled: dict[Any, Any] = {}
 
-    def grad(x: Any, *rest: Any, grad_output: Any = None, **options: Any) -> Any:
+    def run(pull: str, arrays: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Compile a function once for its options, as it is used."""
+        key = pull, *sorted(options.items())
+        if key not in compiled:
+
+            def forward(x: Any, *rest: Any) -> Any:
+                return f(x, *rest, **options)
+
+            def backward(g: Any, x: Any, *rest: Any) -> Any:
+                result, back = jax.vjp(lambda z: forward(z, *rest), x)
+                return back(jnp.ones_like(result) if pull == "ones" else g)[0]
+
+            compiled[key] = jax.jit(backward if pull else forward)
         with jax.enable_x64(True):
-            others = [array(a) for a in rest]
-            result, back = jax.vjp(lambda z: f(z, *others, **options), array(x))
-            g = jnp.ones_like(result) if grad_output is None else array(grad_output)
-            return np.asarray(back(g)[0])
+            return np.asarray(compiled[key](*map(array, arrays)))
+
+    def value(*arrays: Any, **options: Any) -> Any:
+        return run("", arrays, options)
+
+    def grad(*arrays: Any, grad_output: Any = None, **options: Any) -> Any:
+        if grad_output is None:
+            return run("ones", (0.0, *arrays), options)
+        return run("given", (grad_output, *arrays), options)
 
     name = original.rpartition(".")[2]
     versions = f"{version}, optax {importlib.metadata.version('optax')}"
