@@ -267,7 +267,11 @@ class Categories:
         y, classes = self.index, len(self.x)
         if y is None or self.where is not None or 0 <= self.ignore_index < classes:
             return False
-        return y.size == 0 or bool(y.min() >= 0 and y.max() < classes)
+        if y.size == 0:
+            return True
+        if y.dtype.kind == "i" and y.dtype.isnative and classes <= np.iinfo(y.dtype).max:
+            y = y.view(f"u{y.itemsize}")  # negative numbers are the largest: one look is enough
+        return bool(y.max() < classes and (y.dtype.kind == "u" or y.min() >= 0))
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -374,12 +378,23 @@ def _check_target(name: str, x: Array, t: Array, axis: int, soft: bool) -> None:
 # Class indices: what only a pass over the target can check
 
 
-def kept_labels(y: Array, where: Array | None, ignore_index: int) -> tuple[Array, Array]:
-    """Return class indices that are safe to pick with, and which positions count."""
-    kept = y != ignore_index
-    if where is not None:
-        kept &= where
-    return np.where(kept, y, 0).astype(np.intp), kept
+def kept_labels(problem: Categories, y: Array, where: Array | None) -> tuple[Array, Array | None]:
+    """Return class indices that are safe to pick with, and the positions that do not count, if any."""
+    y = y.astype(np.intp, copy=False)
+    if problem.all_count:
+        return y, None
+    dropped = left_out(y != problem.ignore_index if where is None else (y != problem.ignore_index) & where)
+    if dropped is not None:
+        y = y.copy()
+        y[dropped] = 0
+    return y, dropped
+
+
+def left_out(where: Array | None) -> Array | None:
+    """Return the positions of a block that do not count, None if all do."""
+    if where is None or where.all():
+        return None
+    return np.flatnonzero(~where)
 
 
 def check_labels(problem: Categories) -> None:
@@ -389,11 +404,11 @@ def check_labels(problem: Categories) -> None:
         return
     found = ExactSum(np.dtype(np.float64))
 
-    def rows(y: Array, where: Array | None) -> tuple[Array]:
-        return (_outside(problem, y, where).astype(np.float64),)
+    def rows(y: Array, where: Array | None) -> Array:
+        return _outside(problem, y, where).astype(np.float64)
 
     where = problem.where
-    sweep(rows, [as_is(y), as_is(where)], [found], y.shape)
+    sweep(rows, [as_is(y), as_is(where)], y.shape, sink=found)
     if found.total() == 0:
         return
     wrong = _outside(problem, y, where)  # only now an array of the target's size
@@ -416,9 +431,9 @@ def _outside(problem: Categories, y: Array, where: Array | None) -> Array:
     return wrong if where is None else wrong & where
 
 
-def as_is(array: Array | None) -> Operand | None:
+def as_is(array: Array | None, class_axes: int = 0) -> Operand | None:
     """Make an array, if there is one, an operand in its own dtype."""
-    return None if array is None else Operand(array, array.dtype.newbyteorder("="))
+    return None if array is None else Operand(array, array.dtype.newbyteorder("="), class_axes)
 
 
 def labels(name: str, target: ArrayLike, num_classes: int) -> Array:

@@ -50,11 +50,14 @@ class Reduction:
         self._positions = positions
         self._dtype = dtype
         self._divisor = wide.type(count() if reduction == "mean" else 1)
-        self._sink: Operand | ExactSum = ExactSum(wide)  # where the losses of a block go
+        # Where the losses of a block go.
+        self._sink: Operand | ExactSum
         self._upstream: Operand | None = None  # the cotangents of "none", one for each loss,
         self._shared: Any = wide.type(1)  # or the one that all losses share
         if reduction == "none":
             self._sink = Operand(np.empty(positions, dtype), dtype)
+        else:
+            self._sink = ExactSum(wide, rough=dtype.itemsize < wide.itemsize)
         if grad_output is not None:
             shape = positions if reduction == "none" else ()
             g = broadcast("grad_output", grad_output, shape, "the value")
@@ -65,7 +68,7 @@ class Reduction:
 
     def run(
         self,
-        rows: Callable[..., tuple[Array | None, Array | None]],
+        rows: Callable[..., Array | None],
         operands: Sequence[Operand | None],
         x: Array,
         axes: tuple[int, ...],
@@ -73,29 +76,43 @@ class Reduction:
         value: bool,
         grad: bool,
         out: Array | None,
+        work: np.dtype[Any],
     ) -> tuple[Any, Any]:
-        """Run ``rows(*blocks, g)``, `g` the cotangents or None, to ``(losses, gradient)``.
+        """Run ``rows(*blocks, g, target)``, cotangents and where the gradient goes, to ``(losses, gradient)``.
 
-        What is not wanted is None, in what `rows` returns and in the result.
+        What is not wanted is None: `g` and `target`, what `rows` returns, and the result.
         """
         operands = [*operands, self._upstream]
-        gradient = result = None
+
+        def of_values(*blocks: Any) -> Array | None:
+            return rows(*blocks[:-1], None, None)
+
+        def of_both(*blocks: Any) -> Array | None:
+            g = self._shared if blocks[-2] is None else blocks[-2]
+            return rows(*blocks[:-2], Cotangent(g, self._divisor), blocks[-1])
+
+        result = None
         if grad:
-            result, gradient = gradient_array(out, x, self._dtype, axes, operands)
+            result, target = gradient_array(out, x, self._dtype, axes, operands)
+            if isinstance(self._sink, ExactSum) and any(
+                operand is not None and np.may_share_memory(result, operand.array) for operand in operands
+            ):
+                self._sink = ExactSum(self._sink.dtype)  # the gradient takes an input's place: no second look
+            into = target._replace(dtype=work)
+            sweep(of_both, operands, self._positions, sink=self._sink if value else None, target=into)
+            if out is None:
+                result = result[()]
+        else:
+            sweep(of_values, operands, self._positions, sink=self._sink)
+        return (self._value(of_values, operands) if value else None), result
 
-        def with_cotangent(*blocks: Array) -> tuple[Array | None, Array | None]:
-            g = self._shared if blocks[-1] is None else blocks[-1]
-            return rows(*blocks[:-1], Cotangent(g, self._divisor) if grad else None)
-
-        sweep(with_cotangent, operands, [self._sink if value else None, gradient], self._positions)
-        if result is not None and out is None:
-            result = result[()]
-        return (self._value() if value else None), result
-
-    def _value(self) -> Any:
+    def _value(self, rows: Callable[..., Array | None], operands: Sequence[Operand | None]) -> Any:
         if isinstance(self._sink, Operand):
             return self._sink.array[()]
         with np.errstate(all="ignore"):
+            if not self._sink.decides(self._divisor, self._dtype):
+                self._sink = ExactSum(self._sink.dtype)
+                sweep(rows, operands, self._positions, sink=self._sink)
             return self._sink.over(self._divisor).astype(self._dtype)
 
 
@@ -120,9 +137,12 @@ def count_labels(problem: Categories) -> Any:
 def _sum_of_labels(problem: Categories, w: Array) -> Any:
     total = ExactSum(problem.wide)
 
-    def rows(y: Array, where: Array | None) -> tuple[Array]:
-        y, kept = kept_labels(y, where, problem.ignore_index)
-        return (np.where(kept, w[y], 0),)
+    def rows(y: Array, where: Array | None) -> Array:
+        y, dropped = kept_labels(problem, y, where)
+        counted: Array = w[y]
+        if dropped is not None:
+            counted[dropped] = 0
+        return counted
 
-    sweep(rows, [as_is(problem.index), as_is(problem.where)], [total], problem.positions)
+    sweep(rows, [as_is(problem.index), as_is(problem.where)], problem.positions, sink=total)
     return total.total()

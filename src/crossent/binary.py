@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
-from crossent._blocks import Operand
+from crossent._blocks import Cut, Operand, Target
 from crossent._reduction import Cotangent, Reduction, count_positions
 from crossent._sums import Array, corrected, two_product, wide
 from crossent.lse import times
-from crossent.sigmoids import sigmoid_pair, softplus_pair
+from crossent.sigmoids import sigmoid_pair, softplus_parts
 
 
 def binary_cross_entropy_with_logits(
@@ -207,47 +207,76 @@ def _binary(
     w = None if weight is None else desk.broadcast("weight", weight, x.shape, "logits")
     c = None if pos_weight is None else desk.broadcast("pos_weight", pos_weight, x.shape, "logits")
     kept = desk.mask(where, x.shape)
-    # Up to four factors multiply here: one step wider than the result, or their roundings add up
+    work = desk.work_dtype(result, y, w, c)
+    # With weights up to four factors multiply: one step wider than the result, or their roundings add up
     # to more than the digits promised.
-    work = wide(desk.work_dtype(result, y, w, c))
+    factors = work if w is None and c is None else wide(work)
     end = Reduction(
-        desk.reduction_word(reduction), x.shape, result, work,
+        desk.reduction_word(reduction), x.shape, result, wide(work),
         lambda: count_positions(x.shape, kept), grad_output,
     )  # fmt: skip
-    operands = [*(a if a is None else Operand(a, work) for a in (x, y, w, c)), desk.as_is(kept)]
-    rows = partial(_binary_rows, value, work == result)
-    return end.run(rows, operands, x, (), value=value, grad=grad, out=out)
+    operands = [
+        Operand(x, work),
+        *(a if a is None else Operand(a, factors) for a in (y, w, c)),
+        desk.as_is(kept),
+    ]
+    rows = partial(_binary_rows, value)
+    return end.run(rows, operands, x, (), value=value, grad=grad, out=out, work=work)
 
 
 # --------------------------------------------------------------------------------------------------
-# Row maths: all arrays (n,); g None where no gradient is wanted.
+# Row maths: all arrays (n,); the gradient is written where there is a target.
 
 
 def _binary_rows(
     value: bool,
-    tight: bool,
-    z: Array,
-    y: Array,
-    w: Array | None,
-    c: Array | None,
-    where: Array | None,
-    g: Cotangent | None,
-) -> tuple[Array | None, Array | None]:
+    z: Array, y: Array, w: Array | None, c: Array | None, where: Array | None,
+    g: Cotangent | None, target: Target | None,
+) -> Array | None:  # fmt: skip
     yes = y if c is None else c * y
     no = 1 - y
-    loss = grad = None
+    dropped = desk.left_out(where)
+    loss = None
     if value:
-        if_no, if_yes = softplus_pair(z)
-        loss = times(no, if_no)
-        if tight and c is not None:  # no digits to spare: put the rounding error of c y back
-            loss = corrected(loss, two_product(c, y)[1] * if_yes)
-        loss += times(yes, if_yes)
+        loss = _losses(z, yes, no, y, c)
+        strange = np.flatnonzero(np.isnan(loss))
+        if strange.size:  # 0 * inf is 0 here
+            log, positive, negative = softplus_parts(z[strange])
+            loss[strange] = times(no[strange], positive + log) + times(yes[strange], negative + log)
         if w is not None:
             loss = times(w, loss)
-    if g is not None:
+        if dropped is not None:
+            loss[dropped] = 0
+    if g is not None and target is not None:
         p, not_p = sigmoid_pair(z)
-        grad = no * p - yes * not_p
-        grad *= g.value / g.divisor if w is None else w * (g.value / g.divisor)
-    if where is not None:
-        loss, grad = (a if a is None else np.where(where, a, 0) for a in (loss, grad))
-    return loss, grad
+        slope = no * p
+        slope -= yes * not_p
+        factor = (g.value / g.divisor).astype(slope.dtype)
+        if w is not None:
+            factor = w * factor
+
+        def fill(_: Cut, grad: Array) -> None:
+            np.multiply(slope, factor, out=grad, casting="same_kind")
+            if dropped is not None:
+                grad[dropped] = 0
+
+        target.write(fill)
+    return loss
+
+
+def _losses(z: Array, yes: Array, no: Array, y: Array, c: Array | None) -> Array:
+    """``no * softplus(z) + yes * softplus(-z)``, whose logarithm counts once where ``no + yes`` is 1."""
+    log, positive, negative = softplus_parts(z)
+    if c is None:
+        positive *= no
+        negative *= yes
+        positive += negative
+        positive += log
+        return positive
+    log = log.astype(yes.dtype, copy=False)
+    if_yes = negative + log
+    loss: Array = no * (positive + log)
+    if z.dtype == yes.dtype:  # no digits to spare: put the rounding error of c y back
+        loss = corrected(loss, two_product(c, y)[1] * if_yes)
+    loss += yes * if_yes
+    return loss

@@ -27,10 +27,18 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
-from crossent._blocks import Operand
+from crossent._blocks import Block, Cut, Operand, Target
 from crossent._reduction import Cotangent, Reduction, count_labels
-from crossent._sums import Array, product, row_sum
-from crossent.lse import coefficient, cost, exponentials, log_softmax_pullback, scaled, times
+from crossent._sums import Array, double_sum, product, two_sum
+from crossent.lse import (
+    Distribution,
+    coefficient,
+    cost,
+    exponentials,
+    log_softmax_pullback,
+    scale,
+    times,
+)
 
 
 def cross_entropy(
@@ -269,89 +277,164 @@ def _cross_entropy(
     )  # fmt: skip
     rows: Any
     if problem.probability is not None:
-        rows = partial(_probability_rows, problem, s, value)
+        rows = partial(_probability_rows, problem, _Blend(problem, s), value)
         target_operand: Operand | None = Operand(problem.probability, problem.work, 1)
     else:
-        rows = partial(_smoothed_rows, problem, s, value) if s > 0 else partial(_index_rows, problem)
+        rows = (
+            partial(_smoothed_rows, problem, _Blend(problem, s), value)
+            if s > 0
+            else partial(_index_rows, problem)
+        )
         target_operand = desk.as_is(problem.index)
     operands = [Operand(problem.x, problem.work, 1), target_operand, desk.as_is(problem.where)]
-    return end.run(rows, operands, x, (problem.axis,), value=value, grad=grad, out=out)
+    return end.run(
+        rows, operands, x, (problem.axis,), value=value, grad=grad, out=out, work=problem.work
+    )  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------
-# Row maths: z (K, n), classes first; y, where (n,); q, t (K, n); g None where no gradient is wanted.
-# Each returns the losses (n,) and the gradient (K, n).
-
-Rows = tuple[Array | None, Array | None]
+# Row maths: z (K, n), classes first; y, where (n,); q, t (K, n). Each returns the losses (n,) and, where
+# there is a target, writes the gradient (K, n) into it.
 
 
 def _index_rows(
-    problem: desk.Categories, z: Array, y: Array, where: Array | None, g: Cotangent | None
-) -> Rows:
+    problem: desk.Categories,
+    z: Block, y: Array, where: Array | None, g: Cotangent | None, target: Target | None,
+) -> Array:  # fmt: skip
     """One class index a column: ``w_y * -log p_y``."""
-    y, kept = desk.kept_labels(y, where, problem.ignore_index)
-    columns = np.arange(len(y))
+    y, dropped = desk.kept_labels(problem, y, where)
     e = exponentials(z, y)
-    w = np.ones_like(e.own) if problem.weight is None else problem.weight[y]  # (n,)
-    loss = np.where(kept, cost(w, z[y, columns].astype(w.dtype), e), 0)  # (n,)
-    if g is None:
-        return loss, None
-    c, power = coefficient(w, g, e)  # (n,) w_y g / s
-    grad = scaled(e.others, c, power)  # (K, n) p w_y g
-    grad[y, columns] = -e.rest * power * c  # p_y - 1 without the cancellation
-    return loss, _only(kept, grad)
+    w = None if problem.weight is None else problem.weight[y]  # (n,)
+    loss = cost(w, e)  # (n,)
+    if dropped is not None:
+        loss[dropped] = 0
+    if g is not None and target is not None:
+        c, power = coefficient(w, g, e)  # (n,) w_y g / s
+
+        def fill(cut: Cut, grad: Array) -> None:
+            scale(e[cut], c, power, grad)  # (K, n) p w_y g
+            cut.put(grad, y, -e.rest * power * c)  # p_y - 1 without the cancellation
+            if dropped is not None:
+                grad[:, dropped] = 0
+
+        target.write(fill)
+    return loss
 
 
 def _smoothed_rows(
-    problem: desk.Categories, s: float, value: bool,
-    z: Array, y: Array, where: Array | None, g: Cotangent | None,
-) -> Rows:  # fmt: skip
+    problem: desk.Categories, blend: "_Blend", value: bool,
+    z: Block, y: Array, where: Array | None, g: Cotangent | None, target: Target | None,
+) -> Array | None:  # fmt: skip
     """One class index a column, smoothed: ``t = (1 - s) w_y [k = y] + (s / K) w``."""
-    y, kept = desk.kept_labels(y, where, problem.ignore_index)
-    w = problem.class_weights  # (K,)
-    spread = Fraction(s) / len(z)
-    t = np.empty_like(z)  # (K, n)
-    t[...] = product(w, spread)[:, np.newaxis]
-    t[y, np.arange(len(y))] = product(w, 1 - Fraction(s) + spread)[y]
-    return _soft_rows(z, t, kept, value, g)
+    y, dropped = desk.kept_labels(problem, y, where)
+    return _soft_rows(z, _Smoothed(blend, y), dropped, value, g, target)
 
 
 def _probability_rows(
-    problem: desk.Categories, s: float, value: bool,
-    z: Array, q: Array, where: Array | None, g: Cotangent | None,
-) -> Rows:  # fmt: skip
+    problem: desk.Categories, blend: "_Blend", value: bool,
+    z: Block, q: Block, where: Array | None, g: Cotangent | None, target: Target | None,
+) -> Array | None:  # fmt: skip
     """A distribution a column: ``t = w ((1 - s) q + s / K)``."""
-    t = q  # (K, n)
-    if s > 0 or problem.weight is not None:
-        w = problem.class_weights  # (K,)
-        t = q * product(w, 1 - Fraction(s)).astype(q.dtype)[:, np.newaxis]
-    if s > 0:
-        t += product(w, Fraction(s) / len(q)).astype(q.dtype)[:, np.newaxis]
-    kept = np.ones(z.shape[1], np.bool_) if where is None else where
-    return _soft_rows(z, t, kept, value, g)
+    t = Distribution(q) if blend.plain else _Blended(blend, q)
+    return _soft_rows(z, t, desk.left_out(where), value, g, target)
 
 
-def _soft_rows(z: Array, t: Array, kept: Array, value: bool, g: Cotangent | None) -> Rows:
+def _soft_rows(
+    z: Block, t: Distribution, dropped: Array | None, value: bool, g: Cotangent | None, target: Target | None
+) -> Array | None:
     """``sum_j t_j (-log p_j)``, with the argmax ``k`` out of the sum: ``-log p_j = L + (z_k - z_j)``."""
-    columns = np.arange(z.shape[1])
-    k = z.argmax(axis=0)  # (n,)
+    k, z_k = z.largest()  # (n,)
     e = exponentials(z, k)
-    loss = grad = None
+    loss = None
     if value:
-        below = row_sum(times(t, z[k, columns] - z))  # (n,)
-        overflow = np.flatnonzero(~np.isfinite(below))  # perhaps of z_k - z_j alone, not times t_j
-        if overflow.size:
-            half, factor = z[:, overflow].astype(e.own.dtype) / 2, t[:, overflow].astype(e.own.dtype)
-            below[overflow] = row_sum(2 * times(factor, half.max(axis=0) - half))
-        loss = row_sum(t) * np.log1p(e.rest / e.own) + below
-        loss = np.where(kept, loss, 0)
-    if g is not None:
-        grad = _only(kept, log_softmax_pullback(e, k, t, g))
-    return loss, grad
+        others, t_k = t.sums(k)
+        below = z.sum(lambda cut: t.weigh(cut, z_k - z[cut]))  # (n,)
+        strange = np.flatnonzero(~np.isfinite(below))
+        if strange.size:  # 0 * inf, or an overflow of z_k - z_j alone, not times t_j
+            m = z_k[strange].astype(below.dtype) / 2
+            below[strange] = z.sum(
+                lambda cut: (
+                    2 * times(t[cut][:, strange].astype(m.dtype), m - z[cut][:, strange].astype(m.dtype) / 2)
+                )
+            )
+        loss = (others + t_k) * np.log1p(e.rest / e.own) + below
+        if dropped is not None:
+            loss[dropped] = 0
+    if g is not None and target is not None:
+        log_softmax_pullback(e, t, g, dropped, target)
+    return loss
 
 
-def _only(kept: Array, grad: Array) -> Array:
-    """Make the gradient of positions that do not count exactly 0, whatever they hold."""
-    if not kept.all():
-        grad[:, ~kept] = 0
-    return grad
+class _Blend:
+    """What all positions share of ``w ((1 - s) q + s / K)``, each product rounded once."""
+
+    def __init__(self, problem: desk.Categories, s: float) -> None:
+        w = problem.class_weights
+        spread = Fraction(s) / len(w)
+        self.smooth = s > 0
+        self.plain = s == 0 and problem.weight is None
+        self.scale = product(w, 1 - Fraction(s)).astype(problem.work)  # (K,) of q
+        self.spread = product(w, spread).astype(problem.work)  # (K,)
+        self.label = product(w, 1 - Fraction(s) + spread)  # (K,) of the class that q is 1 at
+        self.total = double_sum(self.spread.astype(problem.wide))
+
+
+class _Blended(Distribution):
+    """``t = w ((1 - s) q + s / K)`` for probabilities ``q``."""
+
+    def __init__(self, blend: _Blend, q: Block) -> None:
+        super().__init__(q)
+        self._blend = blend
+
+    def __getitem__(self, cut: Cut) -> Array:
+        part: Array = self.t[cut] * self._blend.scale[cut.start : cut.stop, np.newaxis]
+        if self._blend.smooth:
+            part += self._blend.spread[cut.start : cut.stop, np.newaxis]
+        return part
+
+    def at(self, k: Array) -> Array:
+        t_k: Array = self.t.pick(k) * self._blend.scale[k] + self._blend.spread[k]
+        return t_k
+
+
+class _Smoothed(Distribution):
+    """``t = (1 - s) w_y [k = y] + (s / K) w`` for class indices ``y``: all but one entry a column are shared."""
+
+    def __init__(self, blend: _Blend, y: Array) -> None:
+        self._blend = blend
+        self._y = y
+
+    def __getitem__(self, cut: Cut) -> Array:
+        spread = self._spread(cut)
+        part = np.empty((len(spread), len(self._y)), spread.dtype)
+        part[...] = spread
+        cut.put(part, self._y, self._blend.label[self._y])
+        return part
+
+    def sums(self, k: Array) -> tuple[Array, Array]:
+        high, low = self._blend.total
+        y, apart = self._y, self._y != k
+        spread, label = self._blend.spread.astype(high.dtype), self._blend.label
+        s, error = two_sum(high, -spread[k])
+        for term in (label[y] * apart, -spread[y] * apart):
+            s, rounding = two_sum(s, term)
+            error += rounding
+        return s + (error + low), np.where(apart, spread[k], label[k])
+
+    def weigh(self, cut: Cut, x: Array) -> Array:
+        at_y = cut.take(x, self._y) * self._blend.label[self._y]
+        x *= self._spread(cut)
+        cut.put(x, self._y, at_y)
+        return x
+
+    def scaled(self, cut: Cut, factor: Array) -> Array:
+        product: Array = self._spread(cut) * factor
+        return product
+
+    def subtract(self, cut: Cut, out: Array, factor: Array, product: Array) -> None:
+        at_y = cut.take(out, self._y) - self._blend.label[self._y] * factor
+        out -= product
+        cut.put(out, self._y, at_y)
+
+    def _spread(self, cut: Cut) -> Array:
+        return self._blend.spread[cut.start : cut.stop, np.newaxis]

@@ -238,7 +238,7 @@ def _map(rows: Callable[[Array], Array], x: ArrayLike) -> Any:
     x = desk.real("x", x)
     dtype = desk.result_dtype("x", x)
     value = Operand(np.empty(x.shape, dtype), dtype)
-    sweep(lambda z: (rows(z),), [Operand(x, desk.work_dtype(dtype))], [value], x.shape)
+    sweep(rows, [Operand(x, desk.work_dtype(dtype))], x.shape, sink=value)
     return value.array[()]
 
 
@@ -254,7 +254,7 @@ def _map_grad(
     work = desk.work_dtype(dtype, g)
     operands = [Operand(x, work), g if g is None else Operand(g, work)]
     result, gradient = desk.gradient_array(out, x, dtype, (), operands)
-    sweep(lambda z, g: (rows(z) if g is None else rows(z) * g,), operands, [gradient], x.shape)
+    sweep(lambda z, g: rows(z) if g is None else rows(z) * g, operands, x.shape, sink=gradient)
     return result if out is not None else result[()]
 
 
@@ -262,32 +262,42 @@ def _map_grad(
 # Row maths: x (n,), elementwise.
 
 
-def softplus_pair(x: Array) -> tuple[Array, Array]:
-    """Return ``softplus(x)`` and ``softplus(-x)``, which share their logarithm."""
-    log = np.log1p(np.exp(-np.abs(x)))
-    return np.maximum(x, 0) + log, np.maximum(-x, 0) + log
+def softplus_parts(x: Array) -> tuple[Array, Array, Array]:
+    """Return ``log(1 + exp(-|x|))`` and the positive parts of ``x`` and ``-x``.
+
+    Their sums are ``softplus(x)`` and ``softplus(-x)``: no term is negative, and the exponential never large.
+    """
+    zero = np.zeros_like(x)  # an array: NumPy compares with a single number one by one
+    size = np.abs(x)
+    np.negative(size, out=size)
+    np.exp(size, out=size)
+    return np.log1p(size, out=size), np.maximum(x, zero), np.maximum(-x, zero)
 
 
 def _softplus_rows(x: Array) -> Array:
-    return softplus_pair(x)[0]
+    log, positive, _ = softplus_parts(x)
+    positive += log
+    return positive
 
 
 def _log_sigmoid_rows(x: Array) -> Array:
-    return -softplus_pair(x)[1]
+    return -_softplus_rows(-x)
 
 
 def sigmoid_rows(x: Array) -> Array:
     """Return ``sigmoid(x)``: ``1 + t`` never cancels, and ``t`` keeps the digits of small results."""
-    t = np.exp(-np.abs(x))
-    p: Array = np.where(x < 0, t, 1) / (1 + t)
-    return p
+    return sigmoid_pair(x)[0]
 
 
 def sigmoid_pair(x: Array) -> tuple[Array, Array]:
-    """Return ``sigmoid(x)`` and ``sigmoid(-x)``, which share their exponential."""
+    """Return ``sigmoid(x)`` and ``sigmoid(-x)``, of which one is ``1 / (1 + t)`` and one ``t / (1 + t)``."""
     t = np.exp(-np.abs(x))
-    large, small = 1 / (1 + t), t / (1 + t)
-    return np.where(x < 0, small, large), np.where(x < 0, large, small)
+    positive = (x >= 0).astype(x.dtype)
+    p, not_p = np.maximum(t, positive), np.maximum(t, 1 - positive)  # t is never above 1
+    t += 1
+    p /= t
+    not_p /= t
+    return p, not_p
 
 
 def _log_sigmoid_grad_rows(x: Array) -> Array:
