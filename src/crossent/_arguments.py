@@ -7,8 +7,7 @@ has to make of lists.
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,12 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.typing import ArrayLike, DTypeLike
 
 from crossent._blocks import Operand, sweep
-from crossent._sums import Array, ExactSum, wide
+from crossent._scratch import Array
+from crossent._sums import ExactSum, wide
 
 REDUCTIONS = ("none", "mean", "sum")
+_WORK = (np.dtype(np.float32), np.dtype(np.float64))
+_UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 _OVERLAP_WORK: Any = 100_000  # NumPy's measure; what takes longer to tell apart counts as an overlap
 
 
@@ -72,6 +74,8 @@ def result_dtype(name: str, x: Array, dtype: DTypeLike | None = None) -> np.dtyp
 def work_dtype(result: np.dtype[Any], *factors: Array | None) -> np.dtype[Any]:
     """Return the dtype to compute in: float32 at least, and no narrower than floating factors."""
     floats = [array.dtype for array in factors if array is not None and is_floating(array)]
+    if not floats and result in _WORK:
+        return result
     return np.result_type(np.float32, result, *(dtype.newbyteorder("=") for dtype in floats))
 
 
@@ -98,6 +102,13 @@ def class_axes(x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     if x.ndim == 0 and axes in ((0,), (-1,)):
         return ()  # NumPy and PyTorch reduce a single number, too
     return normalize_axis_tuple(axes, x.ndim, argname="axis")
+
+
+def first(x: Array, axes: tuple[int, ...]) -> Array:
+    """View `x` with some of its axes before the others."""
+    if axes in ((), (0,)):
+        return x
+    return x.transpose((*axes, *(axis for axis in range(x.ndim) if axis not in axes)))
 
 
 def integer(name: str, value: Any) -> int:
@@ -211,6 +222,7 @@ def gradient_array(
     """
     if out is None:
         out = np.empty(x.shape, dtype)
+        return out, Operand(first(out, axes), dtype, len(axes))
     if not isinstance(out, np.ndarray):
         raise ValueError(f"out must be a NumPy array, not a {type(out).__name__}")
     if out.shape != x.shape:
@@ -219,7 +231,7 @@ def gradient_array(
         raise ValueError(f"out of dtype {out.dtype} does not fit the gradient's dtype {dtype}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
-    canonical = np.moveaxis(out, axes, range(len(axes)))
+    canonical = first(out, axes)
     for operand in operands:
         if operand is not None and _overlap_in_part(canonical, operand.array):
             raise ValueError("out overlaps an input in part; pass the input itself or an array of its own")
@@ -242,7 +254,7 @@ def _overlap_in_part(a: Array, b: Array) -> bool:
 # Canonical forms
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Categories:
     """A problem over classes: arrays with the class axis first, positions after it."""
 
@@ -255,23 +267,29 @@ class Categories:
     weight: Array | None = None  # (K,), in `wide` of the work dtype
     ignore_index: int = -100
     where: Array | None = None  # (*positions), boolean
+    all_count: bool = field(init=False)  # seen at a glance: all labels are classes and none is left out
+
+    def __post_init__(self) -> None:
+        self.all_count = self._all_count()
 
     @property
     def class_weights(self) -> Array:
         """The weights of all classes, ones where there are none: (K,)."""
         return np.ones(len(self.x), self.wide) if self.weight is None else self.weight
 
-    @cached_property
-    def all_count(self) -> bool:
-        """Tell whether it can be seen at a glance that all labels are classes and none is left out."""
+    def _all_count(self) -> bool:
         y, classes = self.index, len(self.x)
         if y is None or self.where is not None or 0 <= self.ignore_index < classes:
             return False
         if y.size == 0:
             return True
-        if y.dtype.kind == "i" and y.dtype.isnative and classes <= np.iinfo(y.dtype).max:
-            y = y.view(f"u{y.itemsize}")  # negative numbers are the largest: one look is enough
-        return bool(y.max() < classes and (y.dtype.kind == "u" or y.min() >= 0))
+        kind = y.dtype.kind
+        if kind == "i" and y.dtype.isnative and classes < 1 << (8 * y.itemsize - 1):
+            y, kind = (
+                y.view(_UNSIGNED[y.itemsize]),
+                "u",
+            )  # negative numbers are the largest: one look is enough
+        return bool(np.maximum.reduce(y, axis=None) < classes and (kind == "u" or y.min() >= 0))
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -306,7 +324,7 @@ def categories(
     result = result_dtype(name, x, dtype)
     axis = class_axis(name, x, axis)
     ignore_index = integer("ignore_index", ignore_index)
-    z = np.moveaxis(x, axis, 0)
+    z = first(x, (axis,))
     t = real("target", target)
     _check_target(name, x, t, axis, soft)
     floating = is_floating(t)
@@ -330,7 +348,7 @@ def categories(
         dtype=result,
         work=work,
         index=None if floating else t,
-        probability=np.moveaxis(t, axis, 0) if floating else None,
+        probability=first(t, (axis,)) if floating else None,
         weight=None if w is None else w.astype(wide(work)),
         ignore_index=ignore_index,
         where=mask(where, z.shape[1:]),

@@ -16,9 +16,11 @@ import numpy as np
 
 from crossent import _threads
 from crossent._half import convert
-from crossent._sums import Array, ExactSum, row_sum
+from crossent._scratch import Array, room, rooms
+from crossent._sums import ExactSum, row_sum
 
-BLOCK_BYTES = 1 << 20  # of one array of a block: smaller ones pay for more calls, larger ones for memory
+BLOCK_BYTES = 1 << 21  # of one array of a block: smaller ones pay for more calls, larger ones for memory
+ELEMENT_BYTES = 1 << 19  # the same where there are no classes, and many arrays
 CUT_BYTES = 1 << 20  # the classes of one position are cut to this; a sum's bits depend on it
 FEW_CLASSES = 16  # up to here a loop over the classes of one row costs more than it does
 THREAD_BYTES = 1 << 21  # waking a thread takes as long as this much work
@@ -48,26 +50,29 @@ class Cut(NamedTuple):
     def put(self, a: Array, k: Array, value: Any) -> None:
         """Set ``a[k] = value`` for classes ``k (n,)`` that lie in this cut, of which `a` is ``(stop - start, n)``."""
         if self.whole:
-            a[k, np.arange(len(k))] = value
+            near, at = _entries(a, k)
+            near[at] = value
         else:
             here = np.flatnonzero((self.start <= k) & (k < self.stop))
             a[k[here] - self.start, here] = np.broadcast_to(value, k.shape)[here]
 
     def take(self, a: Array, k: Array) -> Array:
         """Return ``a[k]`` in the same way; what lies in another cut is any number."""
-        found: Array = a[k if self.whole else np.clip(k - self.start, 0, len(a) - 1), np.arange(len(k))]
+        near, at = _entries(a, k if self.whole else np.clip(k - self.start, 0, len(a) - 1))
+        found: Array = near[at]
         return found
 
 
 class Block:
     """Some positions of an operand as ``(K, n)``, one cut of classes at a time."""
 
-    __slots__ = ("_class_last", "_first", "_view", "_whole", "cuts", "dtype", "shape")
+    __slots__ = ("_class_last", "_first", "_name", "_view", "_whole", "cuts", "dtype", "shape")
 
     def __init__(
-        self, view: Array, dtype: np.dtype[Any], first: int, class_last: bool, cuts: list[Cut]
+        self, name: str, view: Array, dtype: np.dtype[Any], first: int, class_last: bool, cuts: list[Cut]
     ) -> None:
         self.dtype = dtype
+        self._name = name  # of its room
         self.shape = cuts[-1].stop if cuts else 0, math.prod(view.shape[first:])
         self.cuts = cuts
         self._view = view
@@ -81,15 +86,16 @@ class Block:
     def __getitem__(self, cut: Cut) -> Array:
         """Return a cut of classes as ``(k, n)``, a copy unless it lies there like that."""
         if not cut.whole:
-            return _load(self._view[cut.index], self.dtype, self._first, self._class_last)
+            return _load(self._name, self._view[cut.index], self.dtype, self._first, self._class_last)
         if self._whole is None:
-            self._whole = _load(self._view, self.dtype, self._first, self._class_last)
+            self._whole = _load(self._name, self._view, self.dtype, self._first, self._class_last)
         return self._whole
 
     def pick(self, k: Array) -> Array:
         """Return the entries of classes ``k (n,)``, one a position."""
         if self._whole is not None:
-            found: Array = self._whole[k, np.arange(len(k))]
+            near, at = _entries(self._whole, k)
+            found: Array = near[at]
             return found
         first, view = self._first, self._view
         if view.ndim == 2 and first == 1:
@@ -100,7 +106,7 @@ class Block:
 
     def columns(self, n: Array) -> "Block":
         """Return some positions of a block whose classes are in one cut."""
-        block = Block(self._view, self.dtype, self._first, self._class_last, self.cuts)
+        block = Block(self._name, self._view, self.dtype, self._first, self._class_last, self.cuts)
         block._whole = self[self.cuts[0]][:, n]
         block.shape = len(self), len(n)
         return block
@@ -147,8 +153,10 @@ class Target(Block):
     def _room(self, cut: Cut) -> Array:
         n, k = self.shape[1], cut.stop - cut.start
         if not self._first:
-            return np.empty(n, self.dtype)
-        return np.empty((n, k), self.dtype).T if self._class_last else np.empty((k, n), self.dtype)
+            return room("target", (n,), self.dtype)
+        if self._class_last:
+            return room("target", (n, k), self.dtype).T
+        return room("target", (k, n), self.dtype)
 
 
 Rows = Callable[..., Array | None]
@@ -182,38 +190,45 @@ def sweep(
         target = target and _reordered(target, order)
         sink = _reordered(sink, order) if isinstance(sink, Operand) else sink
     class_last = (
-        first > 0
-        and count > FEW_CLASSES
-        and min(strides[first:], default=math.inf) > min(strides[:first])
+        first > 0 and count > FEW_CLASSES and min(strides[first:], default=math.inf) > min(strides[:first])
     )
     itemsize = leader.dtype.itemsize
     cuts = _cuts(classes, max(1, CUT_BYTES // itemsize)) if first else []
-    n = max(1, BLOCK_BYTES // (itemsize * max(1, count)))
+    if first:
+        n = max(1, BLOCK_BYTES // (itemsize * max(1, count)))
+    else:
+        n = max(1, ELEMENT_BYTES // max(operand.dtype.itemsize for operand in operands if operand))
     threads, size = 1, leader.array.size * itemsize
     if size >= THREAD_BYTES:
         threads = min(_threads.get_num_threads(), -(-math.prod(positions) // n) or 1)
         if threads > 1:  # work for every thread, in equal parts
-            n = max(1, min(n, -(-math.prod(positions) // (4 * threads))))
+            n = max(1, min(n, -(-math.prod(positions) // (2 * threads))))
 
-    def block_of(operand: Operand | None, block: tuple[Any, ...], kind: type[Block] = Block) -> Any:
+    names = [f"operand {i}" for i in range(len(operands))]
+
+    def block_of(
+        name: str, operand: Operand | None, block: tuple[Any, ...], kind: type[Block] = Block
+    ) -> Any:
         if operand is None:
             return None
         first = operand.class_axes
         if first:
             view = operand.array[(*(slice(None),) * first, *block, ...)]
-            return kind(view, operand.dtype, first, class_last, cuts)
+            return kind(name, view, operand.dtype, first, class_last, cuts)
         view = operand.array[(*block, ...)]
         if kind is Target:
-            return kind(view, operand.dtype, 0, False, _ELEMENTS)
-        return _load(view, operand.dtype, 0, False)
+            return kind(name, view, operand.dtype, 0, False, _ELEMENTS)
+        return _load(name, view, operand.dtype, 0, False)
 
     def run(blocks: Iterator[tuple[Any, ...]], sink: Operand | ExactSum | None) -> None:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), rooms:
             np.setbufsize(_BUFFER)
             for block in blocks:
-                arguments = [block_of(operand, block) for operand in operands]
+                arguments = [
+                    block_of(name, operand, block) for name, operand in zip(names, operands, strict=True)
+                ]
                 if target is not None:
-                    arguments.append(block_of(target, block, Target))
+                    arguments.append(block_of("target", target, block, Target))
                 outcome = rows(*arguments)
                 if outcome is None or sink is None:
                     continue
@@ -308,7 +323,7 @@ def _cuts(classes: tuple[int, ...], most: int) -> list[Cut]:
 _ELEMENTS = [Cut((), 0, 1, True)]  # of what has no classes
 
 
-def _load(view: Array, dtype: np.dtype[Any], first: int, class_last: bool) -> Array:
+def _load(name: str, view: Array, dtype: np.dtype[Any], first: int, class_last: bool) -> Array:
     """Return ``(*classes, *positions)`` as ``(K, n)``, or ``(n,)`` without classes; a copy where it must be."""
     near = _flat(view, dtype, first, class_last)
     if near is not None:
@@ -316,7 +331,7 @@ def _load(view: Array, dtype: np.dtype[Any], first: int, class_last: bool) -> Ar
     shape = view.shape
     if first and class_last:
         view = np.moveaxis(view, range(first), range(-first, 0))
-    copy = np.empty(view.shape, dtype)
+    copy = room(name, view.shape, dtype)
     convert(view, copy)
     n = math.prod(shape[first:])
     if not first:
@@ -332,12 +347,16 @@ def _flat(view: Array, dtype: np.dtype[Any], first: int, class_last: bool) -> Ar
     """
     if view.dtype != dtype or not (view.flags.aligned and view.dtype.isnative):
         return None
-    shape, strides = view.shape, view.strides
+    shape, strides, near = view.shape, view.strides, view.itemsize
+    if view.ndim == 2 and first == 1 and strides[not class_last] == near and shape[not class_last] != 1:
+        return view
+    if view.ndim == 1 and not first and strides[0] == near:
+        return view
     rows, columns = _merged(shape[:first], strides[:first]), _merged(shape[first:], strides[first:])
     if rows is None or columns is None:
         return None
-    near, far = (rows, columns) if class_last and first else (columns, rows)
-    if (far if near[0] == 1 else near)[1] not in (view.itemsize, None):
+    inner, outer = (rows, columns) if class_last and first else (columns, rows)
+    if (outer if inner[0] == 1 else inner)[1] not in (near, None):
         return None
     if not first:
         return view.reshape(columns[0])
@@ -356,6 +375,17 @@ def _merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int 
             stride = step if stride is None else stride
             length *= n
     return length, stride
+
+
+def _entries(a: Array, k: Array) -> tuple[Array, Any]:
+    """Return memory and index of ``a[k]`` for ``a (K, n)`` and ``k (n,)``: one index is faster than two."""
+    columns = np.arange(len(k))
+    if len(k) > 1024:
+        if a.flags.c_contiguous:
+            return a.reshape(-1), k * len(k) + columns
+        if a.T.flags.c_contiguous:
+            return a.T.reshape(-1), columns * len(a) + k
+    return a, (k, columns)
 
 
 def _argmax(z: Array) -> Array:

@@ -6,7 +6,7 @@ the gradient of a language model's loss in float16 has little else.
 
 import numpy as np
 
-from crossent._sums import Array
+from crossent._scratch import Array
 
 _HALF = np.dtype(np.float16)
 _SINGLE = np.dtype(np.float32)
@@ -16,7 +16,7 @@ _NUDGE = 112  # between the exponents' biases, 127 and 15
 
 def convert(source: Array, target: Array) -> None:
     """Write `source`, rounded, into `target` of the same shape and any dtype."""
-    if source.ndim and source.size and source.flags.c_contiguous:
+    if 2 in (source.itemsize, target.itemsize) and source.size and source.ndim and source.flags.c_contiguous:
         if source.dtype == _HALF and target.dtype == _SINGLE and target.flags.c_contiguous:
             return _widen(source, target)
         if source.dtype == _SINGLE and target.dtype == _HALF:

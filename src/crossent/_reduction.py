@@ -24,7 +24,8 @@ from crossent._arguments import (
     kept_labels,
 )
 from crossent._blocks import Operand, sweep
-from crossent._sums import Array, ExactSum
+from crossent._scratch import Array
+from crossent._sums import ExactSum
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,12 @@ class Reduction:
         result = None
         if grad:
             result, target = gradient_array(out, x, self._dtype, axes, operands)
-            if isinstance(self._sink, ExactSum) and any(
-                operand is not None and np.may_share_memory(result, operand.array) for operand in operands
+            if (
+                out is not None
+                and isinstance(self._sink, ExactSum)
+                and any(
+                    operand is not None and np.may_share_memory(result, operand.array) for operand in operands
+                )
             ):
                 self._sink = ExactSum(self._sink.dtype)  # the gradient takes an input's place: no second look
             into = target._replace(dtype=work)

@@ -14,9 +14,10 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from crossent._scratch import Array, room, room_like
+
+_HALVED = 16  # more terms are folded twice
 _FEW_TERMS = 32  # up to so many are added as they are, one row after the other
 
 
@@ -64,22 +65,21 @@ def row_sum(a: Array) -> Array:
     Error bound for terms of one sign, in roundings of the terms' dtype: two where there are many
     terms, whose first two halvings are plain, and one for the result. `a` is left as it was.
     """
-    if len(a) > _FEW_TERMS:
-        a = _halve(_halve(a))
+    if len(a) > _HALVED:
+        a = _halve(_halve(a, "half"), "quarter")
     if a.dtype != wide(a.dtype):  # float32 terms: float64 has digits to spare
         return _plain_sum(a)
     return _exact_sum(a)
 
 
-def _halve(a: Array) -> Array:
+def _halve(a: Array, name: str) -> Array:
     """Add the last half of the rows of `a` to the first half; a middle row stays as it is."""
     half = len(a) // 2
     kept = len(a) - half
-    if kept == half:
-        return a[:half] + a[half:]
-    result = np.empty_like(a[:kept])
+    result = room_like(name, a[:kept])
     np.add(a[:half], a[kept:], out=result[:half])
-    result[half] = a[half]
+    if kept > half:
+        result[half] = a[half]
     return result
 
 
@@ -90,11 +90,19 @@ def _plain_sum(a: Array) -> Array:
     each is the same in every batch as long as memory looks the same, so it is made to.
     """
     if len(a) <= _FEW_TERMS:  # two columns at least: a single one would be a row of numbers
-        rows = np.zeros((len(a), max(2, a.shape[1])), wide(a.dtype))
-        rows[:, : a.shape[1]] = a
-        total: Array = rows.sum(axis=0)
-        return total[: a.shape[1]]
-    return np.ascontiguousarray(a.T, wide(a.dtype)).sum(axis=1)
+        n = a.shape[1]
+        rows = room("rows", (len(a), max(2, n)), wide(a.dtype))
+        rows[:, :n] = a
+        if n < 2:
+            rows[:, n:] = 0
+        total: Array = np.add.reduce(rows, axis=0)
+        return total if n > 1 else total[:n]
+    columns = a.T
+    if a.dtype != wide(a.dtype) or not columns.flags.c_contiguous:
+        columns = room("columns", columns.shape, wide(a.dtype))
+        columns[...] = a.T
+    sums: Array = np.add.reduce(columns, axis=1)
+    return sums
 
 
 def _exact_sum(a: Array) -> Array:
@@ -116,7 +124,7 @@ def _split_sum(a: Array) -> tuple[Array, Array]:
     """
     largest = np.maximum(a.max(axis=0, initial=0), -a.min(axis=0, initial=0))  # (n,)
     sigma = np.ldexp(a.dtype.type(1), np.frexp(largest)[1] + len(a).bit_length() + 1)
-    upper = a + sigma
+    upper = np.add(a, sigma, out=room_like("upper", a))
     upper -= sigma
     total = _plain_sum(upper)
     np.subtract(a, upper, out=upper)

@@ -24,9 +24,10 @@ from numpy.typing import ArrayLike, DTypeLike
 from crossent import _arguments as desk
 from crossent._blocks import Cut, Operand, Target
 from crossent._reduction import Cotangent, Reduction, count_positions
-from crossent._sums import Array, corrected, two_product, wide
+from crossent._scratch import Array, room_like
+from crossent._sums import corrected, two_product, two_sum, wide
 from crossent.lse import times
-from crossent.sigmoids import sigmoid_pair, softplus_parts
+from crossent.sigmoids import exp_minus_size, softplus_rows
 
 
 def binary_cross_entropy_with_logits(
@@ -233,24 +234,48 @@ def _binary_rows(
     z: Array, y: Array, w: Array | None, c: Array | None, where: Array | None,
     g: Cotangent | None, target: Target | None,
 ) -> Array | None:  # fmt: skip
-    yes = y if c is None else c * y
-    no = 1 - y
+    """``no * softplus(z) + yes * softplus(-z)`` with ``yes = c y`` and ``no = 1 - y``.
+
+    In terms of ``t = exp(-|z|)`` it is ``(no + yes) log(1 + t) + near |z|`` and its slope, for positive z,
+    ``(near - far t) / (1 + t)``, where of `yes` and `no` `near` is the one of the less likely label,
+    and `far` the other. `d` and `e` are these with their signs.
+    """
     dropped = desk.left_out(where)
+    h = room_like("h", y)
+    h[...] = z >= 0
+    t = exp_minus_size(z, "t")
+    both = low = None
+    if c is None:
+        d = np.subtract(h, y, out=room_like("d", y))
+        e = np.subtract(1, h, out=h)
+        e -= y
+    else:
+        yes, no = c * y, 1 - y
+        both = no + yes
+        d, e = no * h, no
+        d -= yes * (1 - h)
+        np.subtract(np.subtract(no, yes, out=no), d, out=e)
+        if z.dtype == y.dtype:  # no digits to spare: put the roundings of no + yes back
+            low = two_product(c, y)[1] + two_sum(1 - y, yes)[1] + two_sum(np.ones_like(y), -y)[1]
     loss = None
     if value:
-        loss = _losses(z, yes, no, y, c)
-        strange = np.flatnonzero(np.isnan(loss))
-        if strange.size:  # 0 * inf is 0 here
-            log, positive, negative = softplus_parts(z[strange])
-            loss[strange] = times(no[strange], positive + log) + times(yes[strange], negative + log)
+        log = np.log1p(t, out=room_like("log", t))
+        loss = np.multiply(d, z, out=room_like("loss", d))
+        loss += log if both is None else log * both
+        if low is not None:
+            loss = corrected(loss, low * log)
+        if np.isnan(loss.min(initial=0)):  # 0 * inf is 0 here
+            strange = np.flatnonzero(np.isnan(loss))
+            loss[strange] = _separately(z[strange], y[strange], 1 if c is None else c[strange])
         if w is not None:
             loss = times(w, loss)
         if dropped is not None:
             loss[dropped] = 0
     if g is not None and target is not None:
-        p, not_p = sigmoid_pair(z)
-        slope = no * p
-        slope -= yes * not_p
+        slope = np.multiply(e, t, out=e)
+        slope += d
+        t += 1
+        slope /= t
         factor = (g.value / g.divisor).astype(slope.dtype)
         if w is not None:
             factor = w * factor
@@ -264,19 +289,5 @@ def _binary_rows(
     return loss
 
 
-def _losses(z: Array, yes: Array, no: Array, y: Array, c: Array | None) -> Array:
-    """``no * softplus(z) + yes * softplus(-z)``, whose logarithm counts once where ``no + yes`` is 1."""
-    log, positive, negative = softplus_parts(z)
-    if c is None:
-        positive *= no
-        negative *= yes
-        positive += negative
-        positive += log
-        return positive
-    log = log.astype(yes.dtype, copy=False)
-    if_yes = negative + log
-    loss: Array = no * (positive + log)
-    if z.dtype == yes.dtype:  # no digits to spare: put the rounding error of c y back
-        loss = corrected(loss, two_product(c, y)[1] * if_yes)
-    loss += yes * if_yes
-    return loss
+def _separately(z: Array, y: Array, c: Array | int) -> Array:
+    return times(1 - y, softplus_rows(z)) + times(c * y, softplus_rows(-z))

@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike, DTypeLike
 from crossent import _arguments as desk
 from crossent._blocks import Block, Cut, Operand, Target
 from crossent._reduction import Cotangent, Reduction, count_labels
-from crossent._sums import Array, double_sum, product, two_sum
+from crossent._scratch import Array, room_like
+from crossent._sums import double_sum, product, two_sum
 from crossent.lse import (
     Distribution,
     coefficient,
@@ -277,7 +278,8 @@ def _cross_entropy(
     )  # fmt: skip
     rows: Any
     if problem.probability is not None:
-        rows = partial(_probability_rows, problem, _Blend(problem, s), value)
+        blend = None if s == 0 and problem.weight is None else _Blend(problem, s)
+        rows = partial(_probability_rows, blend, value)
         target_operand: Operand | None = Operand(problem.probability, problem.work, 1)
     else:
         rows = (
@@ -331,11 +333,11 @@ def _smoothed_rows(
 
 
 def _probability_rows(
-    problem: desk.Categories, blend: "_Blend", value: bool,
+    blend: "_Blend | None", value: bool,
     z: Block, q: Block, where: Array | None, g: Cotangent | None, target: Target | None,
 ) -> Array | None:  # fmt: skip
     """A distribution a column: ``t = w ((1 - s) q + s / K)``."""
-    t = Distribution(q) if blend.plain else _Blended(blend, q)
+    t = Distribution(q) if blend is None else _Blended(blend, q)
     return _soft_rows(z, t, desk.left_out(where), value, g, target)
 
 
@@ -348,7 +350,9 @@ def _soft_rows(
     loss = None
     if value:
         others, t_k = t.sums(k)
-        below = z.sum(lambda cut: t.weigh(cut, z_k - z[cut]))  # (n,)
+        below = z.sum(
+            lambda cut: t.weigh(cut, np.subtract(z_k, z[cut], out=room_like("below", z[cut])))
+        )  # (n,)
         strange = np.flatnonzero(~np.isfinite(below))
         if strange.size:  # 0 * inf, or an overflow of z_k - z_j alone, not times t_j
             m = z_k[strange].astype(below.dtype) / 2
@@ -372,7 +376,6 @@ class _Blend:
         w = problem.class_weights
         spread = Fraction(s) / len(w)
         self.smooth = s > 0
-        self.plain = s == 0 and problem.weight is None
         self.scale = product(w, 1 - Fraction(s)).astype(problem.work)  # (K,) of q
         self.spread = product(w, spread).astype(problem.work)  # (K,)
         self.label = product(w, 1 - Fraction(s) + spread)  # (K,) of the class that q is 1 at

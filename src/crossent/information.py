@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike
 
 from crossent import _arguments as desk
 from crossent._blocks import Block, Cut, Operand, sweep
-from crossent._sums import Array, wide
+from crossent._scratch import Array
+from crossent._sums import wide
 from crossent.categorical import mean_cross_entropy
 
 
@@ -153,7 +154,7 @@ def _over_classes(rows: Any, name: str, x: Array, axis: int, *arrays: Array) -> 
     axis = desk.class_axis(name, x, axis)
     dtype = np.result_type(*(desk.result_dtype(name, array) for array in arrays))
     work = wide(desk.work_dtype(dtype))
-    operands = [Operand(np.moveaxis(array, axis, 0), work, 1) for array in arrays]
+    operands = [Operand(desk.first(array, (axis,)), work, 1) for array in arrays]
     positions = operands[0].array.shape[1:]
     value = Operand(np.empty(positions, dtype), dtype)
     sweep(rows, operands, positions, sink=value)

@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike, DTypeLike
 from crossent import _arguments as desk
 from crossent._blocks import Block, Cut, Operand, Target, sweep
 from crossent._reduction import Cotangent
-from crossent._sums import Array, corrected, two_product, two_sum, wide
+from crossent._scratch import Array, room_like
+from crossent._sums import corrected, two_product, two_sum, wide
 
 
 def logsumexp(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool = False) -> Any:
@@ -140,7 +141,7 @@ def _summed(x: ArrayLike, axis: int | tuple[int, ...] | None) -> tuple[Any, ...]
     array = desk.real("x", x)
     axes = desk.class_axes(array, axis)
     dtype = desk.result_dtype("x", array)
-    z = np.moveaxis(array, axes, range(len(axes))) if axes else array[np.newaxis]
+    z = desk.first(array, axes) if axes else array[np.newaxis]
     return z, z.shape[max(1, len(axes)) :], dtype, desk.work_dtype(dtype), axes, array
 
 
@@ -332,7 +333,7 @@ def _map_rows(
     if grad_output is not None:
         arrays.append(desk.broadcast("grad_output", grad_output, x.shape, "x"))
     work = desk.work_dtype(result_dtype, *arrays[1:])
-    operands = [Operand(np.moveaxis(array, axis, 0), work, 1) for array in arrays]
+    operands = [Operand(desk.first(array, (axis,)), work, 1) for array in arrays]
     result, target = desk.gradient_array(out, x, result_dtype, (axis,), operands)
     sweep(rows, operands, target.array.shape[1:], target=target._replace(dtype=work))
     return result
@@ -386,7 +387,9 @@ def exponentials(z: Block, k: Array) -> Exponentials:
     """
     low, high = _NO_SHIFT.get(z.dtype, _NO_SHIFT_WIDE)
     e = _exponentials(z, k, None)
-    safe = (e.total >= 1) & (e.total <= high) & (e.rest >= low)  # (n,)
+    safe = e.total >= 1  # (n,)
+    safe &= e.total <= high
+    safe &= e.rest >= low
     if safe.all():
         return e
     if not safe.any():
@@ -429,14 +432,14 @@ def _exponentials(z: Block, k: Array, shift: Array | None) -> Exponentials:
 
 
 def _terms(z: Array, cut: Cut, k: Array, shift: Array | None) -> Array:
-    e = _powers(z, shift)
+    e = _powers(z, shift, room_like("exp", z))
     cut.put(e, k, 0)
     return e
 
 
-def _powers(z: Array, shift: Array | None) -> Array:
+def _powers(z: Array, shift: Array | None, room: Array | None = None) -> Array:
     if shift is None:
-        return np.exp(z)
+        return np.exp(z, out=room)
     d, low = two_sum(z.astype(shift.dtype, copy=False), -shift)
     e: Array = np.exp(d)
     e += e * np.where(np.isfinite(d), low, 0)
@@ -617,7 +620,8 @@ class Distribution:
         """Return the sum over all classes but ``k``, and the number of ``k``: wide, ``(n,)`` each."""
 
         def others(cut: Cut) -> Array:
-            part = self[cut].copy("K")
+            part = room_like("part", self.t[cut])
+            np.copyto(part, self[cut])
             cut.put(part, k, 0)
             return part
 
@@ -639,8 +643,8 @@ class Distribution:
 
     def scaled(self, cut: Cut, factor: Array) -> Array:
         """Return ``t factor``."""
-        product: Array = self[cut] * factor
-        return product
+        part = self[cut]
+        return np.multiply(part, factor, out=room_like("part", part))
 
 
 def log_softmax_pullback(

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from crossent import _arguments as desk
 from crossent._blocks import Block, Cut, Target
 from crossent._reduction import Cotangent, Reduction, count_labels
-from crossent._sums import Array
+from crossent._scratch import Array
 from crossent.lse import times
 
 

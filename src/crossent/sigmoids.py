@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 
 from crossent import _arguments as desk
 from crossent._blocks import Operand, sweep
-from crossent._sums import Array
+from crossent._scratch import Array, room_like
 
 
 def softplus(x: ArrayLike) -> Any:
@@ -58,7 +58,7 @@ def softplus(x: ArrayLike) -> Any:
     >>> softplus([-50.0, 0.0, 1000.0])
     array([1.92874985e-22, 6.93147181e-01, 1.00000000e+03])
     """
-    return _map(_softplus_rows, x)
+    return _map(softplus_rows, x)
 
 
 def softplus_grad(x: ArrayLike, *, grad_output: ArrayLike | None = None, out: Array | None = None) -> Any:
@@ -262,42 +262,35 @@ def _map_grad(
 # Row maths: x (n,), elementwise.
 
 
-def softplus_parts(x: Array) -> tuple[Array, Array, Array]:
-    """Return ``log(1 + exp(-|x|))`` and the positive parts of ``x`` and ``-x``.
-
-    Their sums are ``softplus(x)`` and ``softplus(-x)``: no term is negative, and the exponential never large.
-    """
-    zero = np.zeros_like(x)  # an array: NumPy compares with a single number one by one
-    size = np.abs(x)
-    np.negative(size, out=size)
-    np.exp(size, out=size)
-    return np.log1p(size, out=size), np.maximum(x, zero), np.maximum(-x, zero)
+def exp_minus_size(x: Array, name: str) -> Array:
+    """Return ``exp(-|x|)``, in the `room` of that name."""
+    t = np.abs(x, out=room_like(name, x))
+    np.negative(t, out=t)
+    return np.exp(t, out=t)
 
 
-def _softplus_rows(x: Array) -> Array:
-    log, positive, _ = softplus_parts(x)
-    positive += log
-    return positive
+def softplus_rows(x: Array) -> Array:
+    """Return ``max(x, 0) + log(1 + exp(-|x|))``: two terms that are never negative."""
+    zero = room_like("zero", x)  # an array: NumPy compares with a single number one by one
+    zero[...] = 0
+    t = exp_minus_size(x, "t")
+    result = np.maximum(x, zero)
+    result += np.log1p(t, out=t)
+    return result
 
 
 def _log_sigmoid_rows(x: Array) -> Array:
-    return -_softplus_rows(-x)
+    return -softplus_rows(-x)
 
 
 def sigmoid_rows(x: Array) -> Array:
     """Return ``sigmoid(x)``: ``1 + t`` never cancels, and ``t`` keeps the digits of small results."""
-    return sigmoid_pair(x)[0]
-
-
-def sigmoid_pair(x: Array) -> tuple[Array, Array]:
-    """Return ``sigmoid(x)`` and ``sigmoid(-x)``, of which one is ``1 / (1 + t)`` and one ``t / (1 + t)``."""
-    t = np.exp(-np.abs(x))
-    positive = (x >= 0).astype(x.dtype)
-    p, not_p = np.maximum(t, positive), np.maximum(t, 1 - positive)  # t is never above 1
+    t = exp_minus_size(x, "t")
+    p = (x >= 0).astype(x.dtype)
+    np.maximum(t, p, out=p)  # t where x is negative, else 1: t is never above that
     t += 1
     p /= t
-    not_p /= t
-    return p, not_p
+    return p
 
 
 def _log_sigmoid_grad_rows(x: Array) -> Array:
