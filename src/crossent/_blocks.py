@@ -10,6 +10,7 @@ classes than a block should hold, these are taken one `Cut` after the other.
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ ELEMENT_BYTES = 1 << 19  # the same where there are no classes, and many arrays
 CUT_BYTES = 1 << 20  # the classes of one position are cut to this; a sum's bits depend on it
 FEW_CLASSES = 16  # up to here a loop over the classes of one row costs more than it does
 THREAD_BYTES = 1 << 21  # waking a thread takes as long as this much work
+_NAMES = tuple(f"operand {i}" for i in range(8))  # of the rooms of their blocks
+_SMALL = 1 << 16  # bytes of an input whose rows are taken as one: the next does not matter there
 _BUFFER = 1024  # elements: NumPy copies rows shorter than its buffer before it broadcasts over them
 
 
@@ -42,7 +45,7 @@ class Operand(NamedTuple):
 class Cut(NamedTuple):
     """Some neighbouring classes: all of them, or as many as fit into a block."""
 
-    index: tuple[Any, ...]  # into the class axes
+    at: tuple[Any, ...]  # the index into the class axes
     start: int
     stop: int
     whole: bool
@@ -86,7 +89,7 @@ class Block:
     def __getitem__(self, cut: Cut) -> Array:
         """Return a cut of classes as ``(k, n)``, a copy unless it lies there like that."""
         if not cut.whole:
-            return _load(self._name, self._view[cut.index], self.dtype, self._first, self._class_last)
+            return _load(self._name, self._view[cut.at], self.dtype, self._first, self._class_last)
         if self._whole is None:
             self._whole = _load(self._name, self._view, self.dtype, self._first, self._class_last)
         return self._whole
@@ -139,7 +142,7 @@ class Target(Block):
     def write(self, fill: Callable[[Cut, Array], None]) -> None:
         """Have ``fill(cut, out)`` write into arrays ``(k, n)``: the result's own memory where it can be."""
         for cut in self.cuts:
-            view = self._view[cut.index]
+            view = self._view[cut.at]
             room = _flat(view, self.dtype, self._first, self._class_last)
             if room is not None:
                 fill(cut, room)
@@ -159,7 +162,8 @@ class Target(Block):
         return room("target", (k, n), self.dtype)
 
 
-Rows = Callable[..., Array | None]
+Rows = Callable[..., Any]  # to an array (n,), or None without a sink
+Sink = Operand | ExactSum | None
 
 
 def sweep(
@@ -167,7 +171,7 @@ def sweep(
     operands: Sequence[Operand | None],
     positions: tuple[int, ...],
     *,
-    sink: Operand | ExactSum | None = None,
+    sink: Sink = None,
     target: Operand | None = None,
 ) -> None:
     """Run ``rows(*blocks)`` over all positions, with a `Target` as last argument if there is one.
@@ -178,84 +182,113 @@ def sweep(
     """
     leader = operands[0]
     assert leader is not None
-    first = leader.class_axes
-    strides = [abs(stride) for stride in leader.array.strides]
-    classes = leader.array.shape[:first]
-    count = math.prod(classes)
-    if len(positions) > 1:
-        # The axis that memory holds closest together goes innermost; neighbours share cache lines.
-        order = sorted(range(len(positions)), key=lambda axis: -strides[first + axis])
-        positions = tuple(positions[axis] for axis in order)
-        operands = [operand and _reordered(operand, order) for operand in operands]
-        target = target and _reordered(target, order)
-        sink = _reordered(sink, order) if isinstance(sink, Operand) else sink
-    class_last = (
-        first > 0 and count > FEW_CLASSES and min(strides[first:], default=math.inf) > min(strides[:first])
-    )
+    array, first = leader.array, leader.class_axes
     itemsize = leader.dtype.itemsize
-    cuts = _cuts(classes, max(1, CUT_BYTES // itemsize)) if first else []
-    if first:
-        n = max(1, BLOCK_BYTES // (itemsize * max(1, count)))
-    else:
-        n = max(1, ELEMENT_BYTES // max(operand.dtype.itemsize for operand in operands if operand))
-    threads, size = 1, leader.array.size * itemsize
-    if size >= THREAD_BYTES:
-        threads = min(_threads.get_num_threads(), -(-math.prod(positions) // n) or 1)
-        if threads > 1:  # work for every thread, in equal parts
-            n = max(1, min(n, -(-math.prod(positions) // (2 * threads))))
-
-    names = [f"operand {i}" for i in range(len(operands))]
-
-    def block_of(
-        name: str, operand: Operand | None, block: tuple[Any, ...], kind: type[Block] = Block
-    ) -> Any:
-        if operand is None:
-            return None
-        first = operand.class_axes
-        if first:
-            view = operand.array[(*(slice(None),) * first, *block, ...)]
-            return kind(name, view, operand.dtype, first, class_last, cuts)
-        view = operand.array[(*block, ...)]
-        if kind is Target:
-            return kind(name, view, operand.dtype, 0, False, _ELEMENTS)
-        return _load(name, view, operand.dtype, 0, False)
-
-    def run(blocks: Iterator[tuple[Any, ...]], sink: Operand | ExactSum | None) -> None:
-        with np.errstate(all="ignore"), rooms:
-            np.setbufsize(_BUFFER)
-            for block in blocks:
-                arguments = [
-                    block_of(name, operand, block) for name, operand in zip(names, operands, strict=True)
-                ]
-                if target is not None:
-                    arguments.append(block_of("target", target, block, Target))
-                outcome = rows(*arguments)
-                if outcome is None or sink is None:
-                    continue
-                if isinstance(sink, ExactSum):
-                    sink.add(outcome)
-                else:
-                    view = sink.array[(*block, ...)]
-                    convert(outcome.reshape(view.shape), view)
-
-    blocks = _blocks(positions, n)
-    if threads == 1:
-        run(blocks, sink)
+    widest = itemsize if first else max(operand.dtype.itemsize for operand in operands if operand)
+    sizes = BLOCK_BYTES, ELEMENT_BYTES, CUT_BYTES, FEW_CLASSES
+    plan = _plan(array.shape, array.strides, first, itemsize, widest, sizes)
+    if plan.order:
+        positions = tuple(positions[axis] for axis in plan.order)
+        operands = [operand and _reordered(operand, plan.order) for operand in operands]
+        target = target and _reordered(target, plan.order)
+        sink = _reordered(sink, plan.order) if isinstance(sink, Operand) else sink
+    size = array.size * itemsize
+    if size < THREAD_BYTES or (threads := _threads.get_num_threads()) == 1:
+        _run(rows, operands, sink, target, plan, _blocks(positions, plan.n), small=size < _SMALL)
         return
-    shared = _Shared(blocks)
+    total = math.prod(positions)
+    n = max(1, min(plan.n, -(-total // (2 * threads))))  # work for every thread, in equal parts
+    blocks = _Shared(_blocks(positions, n))
 
     def work() -> None:
         own = sink.empty() if isinstance(sink, ExactSum) else sink
         try:
-            run(shared, own)
+            _run(rows, operands, own, target, plan, blocks, small=False)
         except BaseException:
-            shared.close()
+            blocks.close()
             raise
         if isinstance(sink, ExactSum) and isinstance(own, ExactSum):
-            with shared.lock:
+            with blocks.lock:
                 sink.merge(own)
 
-    _threads.share(work, threads - 1)
+    _threads.share(work, min(threads, -(-total // n)) - 1)
+
+
+class _Plan(NamedTuple):
+    """How an array of some shape and strides is taken apart."""
+
+    order: tuple[int, ...] | None  # of the axes of the positions, None as they are
+    class_last: bool
+    cuts: list[Cut]
+    n: int  # positions a block
+
+
+@lru_cache(maxsize=1 << 10)
+def _plan(
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    first: int,
+    itemsize: int,
+    widest: int,
+    sizes: tuple[int, ...],
+) -> _Plan:
+    block_bytes, element_bytes, cut_bytes, few_classes = sizes
+    steps = [abs(stride) for stride in strides]
+    # The axis that memory holds closest together goes innermost; neighbours share cache lines.
+    axes = range(len(shape) - first)
+    order = tuple(sorted(axes, key=lambda axis: -steps[first + axis]))
+    count = math.prod(shape[:first])
+    class_last = (
+        first > 0 and count > few_classes and min(steps[first:], default=math.inf) > min(steps[:first])
+    )
+    n = block_bytes // (itemsize * max(1, count)) if first else element_bytes // widest
+    cuts = _cuts(shape[:first], max(1, cut_bytes // itemsize)) if first else []
+    return _Plan(None if order == tuple(axes) else order, class_last, cuts, max(1, n))
+
+
+def _run(
+    rows: Rows,
+    operands: Sequence[Operand | None],
+    sink: Sink,
+    target: Operand | None,
+    plan: _Plan,
+    blocks: Iterator[tuple[Any, ...]],
+    *,
+    small: bool,
+) -> None:
+    with np.errstate(all="ignore"), rooms:
+        if not small:
+            np.setbufsize(_BUFFER)
+        for block in blocks:
+            arguments = [
+                operand and _block(name, operand, block, plan)
+                for name, operand in zip(_NAMES, operands, strict=False)
+            ]
+            if target is not None:
+                view = _part(target, block)
+                cuts = plan.cuts if target.class_axes else _ELEMENTS
+                arguments.append(
+                    Target("target", view, target.dtype, target.class_axes, plan.class_last, cuts)
+                )
+            outcome = rows(*arguments)
+            if isinstance(sink, ExactSum):
+                sink.add(outcome)
+            elif sink is not None:
+                view = _part(sink, block)
+                convert(outcome.reshape(view.shape), view)
+
+
+def _block(name: str, operand: Operand, block: tuple[Any, ...], plan: _Plan) -> Any:
+    view = _part(operand, block)
+    if operand.class_axes:
+        return Block(name, view, operand.dtype, operand.class_axes, plan.class_last, plan.cuts)
+    return _load(name, view, operand.dtype, 0, False)
+
+
+def _part(operand: Operand, block: tuple[Any, ...]) -> Array:
+    if not block:
+        return operand.array
+    return operand.array[(*(slice(None),) * operand.class_axes, *block, ...)]
 
 
 class _Shared:
@@ -278,7 +311,7 @@ class _Shared:
             self._iterator = iter(())
 
 
-def _reordered(operand: Operand, order: list[int]) -> Operand:
+def _reordered(operand: Operand, order: tuple[int, ...]) -> Operand:
     """Sort the position axes of an operand."""
     first = operand.class_axes
     axes = (*range(first), *(first + axis for axis in order))
@@ -391,11 +424,12 @@ def _entries(a: Array, k: Array) -> tuple[Array, Any]:
 def _argmax(z: Array) -> Array:
     """Return the class ``(n,)`` of the first largest entry of each column; of the first NaN, if there is one."""
     if z.shape[0] == 1 or z.strides[0] < z.strides[1]:
-        return z.argmax(axis=0)
+        k: Array = z.argmax(axis=0)
+        return k
     # Classes first: NumPy's argmax takes one column after the other, maximum and comparison take them all.
     count = len(z)
     rank = np.arange(count, 0, -1, dtype=np.min_scalar_type(count))[:, np.newaxis]
-    k: Array = count - ((z == z.max(axis=0)) * rank).max(axis=0).astype(np.intp)
+    k = count - ((z == z.max(axis=0)) * rank).max(axis=0).astype(np.intp)
     strange = np.flatnonzero(k == count)  # NaN equals nothing
     if strange.size:
         k[strange] = z[:, strange].argmax(axis=0)
