@@ -208,20 +208,15 @@ def _binary(
     w = None if weight is None else desk.broadcast("weight", weight, x.shape, "logits")
     c = None if pos_weight is None else desk.broadcast("pos_weight", pos_weight, x.shape, "logits")
     kept = desk.mask(where, x.shape)
-    work = desk.work_dtype(result, y, w, c)
-    # With weights up to four factors multiply: one step wider than the result, or their roundings add up
+    # Up to four factors multiply here: one step wider than the result, or their roundings add up
     # to more than the digits promised.
-    factors = work if w is None and c is None else wide(work)
+    work = wide(desk.work_dtype(result, y, w, c))
     end = Reduction(
-        desk.reduction_word(reduction), x.shape, result, wide(work),
+        desk.reduction_word(reduction), x.shape, result, work,
         lambda: count_positions(x.shape, kept), grad_output,
     )  # fmt: skip
-    operands = [
-        Operand(x, work),
-        *(a if a is None else Operand(a, factors) for a in (y, w, c)),
-        desk.as_is(kept),
-    ]
-    rows = partial(_binary_rows, value)
+    operands = [*(a if a is None else Operand(a, work) for a in (x, y, w, c)), desk.as_is(kept)]
+    rows = partial(_binary_rows, value, work == result)
     return end.run(rows, operands, x, (), value=value, grad=grad, out=out, work=work)
 
 
@@ -231,6 +226,7 @@ def _binary(
 
 def _binary_rows(
     value: bool,
+    tight: bool,
     z: Array, y: Array, w: Array | None, c: Array | None, where: Array | None,
     g: Cotangent | None, target: Target | None,
 ) -> Array | None:  # fmt: skip
@@ -255,7 +251,7 @@ def _binary_rows(
         d, e = no * h, no
         d -= yes * (1 - h)
         np.subtract(np.subtract(no, yes, out=no), d, out=e)
-        if z.dtype == y.dtype:  # no digits to spare: put the roundings of no + yes back
+        if tight:  # no digits to spare: put the roundings of no + yes back
             low = two_product(c, y)[1] + two_sum(1 - y, yes)[1] + two_sum(np.ones_like(y), -y)[1]
     loss = None
     if value:
