@@ -51,7 +51,7 @@ class Cut(NamedTuple):
     whole: bool
 
     def put(self, a: Array, k: Array, value: Any) -> None:
-        """Set ``a[k] = value`` for classes ``k (n,)`` that lie in this cut, of which `a` is ``(stop - start, n)``."""
+        """Set ``a[k] = value`` for those of the classes ``k (n,)`` that lie in this cut, ``a (k, n)``."""
         if self.whole:
             near, at = _entries(a, k)
             near[at] = value
@@ -357,7 +357,7 @@ _ELEMENTS = [Cut((), 0, 1, True)]  # of what has no classes
 
 
 def _load(name: str, view: Array, dtype: np.dtype[Any], first: int, class_last: bool) -> Array:
-    """Return ``(*classes, *positions)`` as ``(K, n)``, or ``(n,)`` without classes; a copy where it must be."""
+    """Return ``(*classes, *positions)`` as ``(K, n)``, or ``(n,)`` without classes; a copy if need be."""
     near = _flat(view, dtype, first, class_last)
     if near is not None:
         return near
@@ -376,7 +376,8 @@ def _load(name: str, view: Array, dtype: np.dtype[Any], first: int, class_last: 
 def _flat(view: Array, dtype: np.dtype[Any], first: int, class_last: bool) -> Array | None:
     """See ``(*classes, *positions)`` as ``(K, n)``, or as ``(n,)`` without classes; None if it takes a copy.
 
-    That is, unless its numbers are of `dtype` and those of a row, or with `class_last` of a column, are neighbours.
+    That is, unless its numbers are of `dtype`, and those of a row, or with `class_last` of a column, are
+    neighbours.
     """
     if view.dtype != dtype or not (view.flags.aligned and view.dtype.isnative):
         return None
@@ -422,7 +423,7 @@ def _entries(a: Array, k: Array) -> tuple[Array, Any]:
 
 
 def _argmax(z: Array) -> Array:
-    """Return the class ``(n,)`` of the first largest entry of each column; of the first NaN, if there is one."""
+    """Return the class ``(n,)`` of the first largest entry of each column, or of its first NaN."""
     if z.shape[0] == 1 or z.strides[0] < z.strides[1]:
         k: Array = z.argmax(axis=0)
         return k

@@ -79,7 +79,7 @@ class Reduction:
         out: Array | None,
         work: np.dtype[Any],
     ) -> tuple[Any, Any]:
-        """Run ``rows(*blocks, g, target)``, cotangents and where the gradient goes, to ``(losses, gradient)``.
+        """Run ``rows(*blocks, g, target)``, cotangents and a place for the gradient, to value and gradient.
 
         What is not wanted is None: `g` and `target`, what `rows` returns, and the result.
         """

@@ -17,7 +17,7 @@ _LARGE = 1 << 22  # bytes: not worth keeping
 
 
 class _Rooms(threading.local):
-    """What a thread has; used in ``with``, what a call that comes in between, as from a signal's handler, has not."""
+    """What a thread has. Inside ``with``, a call that comes in between, from a signal say, has its own."""
 
     def __init__(self) -> None:
         self.used: dict[str, Array] = {}

@@ -401,7 +401,7 @@ class _Blended(Distribution):
 
 
 class _Smoothed(Distribution):
-    """``t = (1 - s) w_y [k = y] + (s / K) w`` for class indices ``y``: all but one entry a column are shared."""
+    """``t = (1 - s) w_y [k = y] + (s / K) w`` for class indices ``y``: columns differ in one entry."""
 
     def __init__(self, blend: _Blend, y: Array) -> None:
         self._blend = blend

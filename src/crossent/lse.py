@@ -438,17 +438,24 @@ def _terms(z: Array, cut: Cut, k: Array, shift: Array | None) -> Array:
 
 
 def _powers(z: Array, shift: Array | None, room: Array | None = None) -> Array:
+    """Return ``exp(z - shift)``, in `room` if there is no shift."""
     if shift is None:
         return np.exp(z, out=room)
-    d, low = two_sum(z.astype(shift.dtype, copy=False), -shift)
-    e: Array = np.exp(d)
-    e += e * np.where(np.isfinite(d), low, 0)
+    if z.dtype != shift.dtype:  # float64 has room for all digits of the difference that count
+        d = np.subtract(z, shift, out=room_like("shifted", z, shift.dtype))
+        return np.exp(d, out=d)
+    d, low = two_sum(z, -shift)
+    low[~np.isfinite(d)] = 0
+    e: Array = np.exp(d, out=d)
+    low *= e
+    e += low
     return e
 
 
 def _replace(e: Exponentials, columns: Array, part: Exponentials) -> None:
     """Put some columns in the place of others."""
-    assert e.others is not None and e.shift is not None
+    assert e.others is not None
+    assert e.shift is not None
     e.others[:, columns], e.shift[columns] = part.others, part.shift
     e.own[columns], e.rest[columns], e.total[columns] = part.own, part.rest, part.total
 
