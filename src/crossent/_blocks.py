@@ -142,7 +142,7 @@ class Target(Block):
     def write(self, fill: Callable[[Cut, Array], None]) -> None:
         """Have ``fill(cut, out)`` write into arrays ``(k, n)``: the result's own memory where it can be."""
         for cut in self.cuts:
-            view = self._view[cut.at]
+            view = self._view if cut.whole else self._view[cut.at]
             room = _flat(view, self.dtype, self._first, self._class_last)
             if room is not None:
                 fill(cut, room)
