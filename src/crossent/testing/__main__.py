@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from crossent.testing import measure
+from crossent.testing import _vector_files, measure
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"measure": measure.main}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"measure": measure.main, "vectors": _vector_files.main}
 
 
 def main(argv: Sequence[str]) -> int:
