@@ -28,7 +28,7 @@ from crossent.testing._vectors import read_due
 __all__ = ["files", "main"]
 
 _WIDTH = 110
-_NAME, _ARRAY = 24, 64  # room for a name in front and a comma behind; for an array's dtype and shape, too
+_NAME, _ARRAY = 24, 64  # room for a name in front and a comma behind; and for an array's dtype and shape
 _UPWARDS = Context(prec=6, rounding=ROUND_UP)
 
 
@@ -40,7 +40,9 @@ def files() -> dict[str, str]:
         numbered = [
             _case(f"{function}-{n:03}", case, examples) for n, case in enumerate(cases(function), start=1)
         ]
-        texts[f"{function}.json"] = _text({"$schema": "schema.json", "function": function, "cases": numbered}) + "\n"
+        texts[f"{function}.json"] = (
+            _text({"$schema": "schema.json", "function": function, "cases": numbered}) + "\n"
+        )
     flags = {
         name: {**bug._asdict(), "naive": bug.naive.__name__, "example": examples[name]}
         for name, bug in BUGS.items()
@@ -163,11 +165,10 @@ def _option(value: Any) -> Any:
 # -- text ------------------------------------------------------------------------------------------
 
 
-def _text(value: Any, indent: int = 0) -> str:
+def _text(value: Any, indent: int = 0, before: int = _NAME) -> str:
     """JSON that fits on a screen: what fits on a line stands on one, lists of numbers fill theirs."""
     line = json.dumps(value, ensure_ascii=False)
-    room = _WIDTH - 2 * indent - (_ARRAY if isinstance(value, list) else _NAME)
-    whole = indent > 1 and len(line) <= room
+    whole = indent > 1 and 2 * indent + before + len(line) <= _WIDTH
     if whole or not isinstance(value, dict | list) or not value:
         return line
     pad, end = "  " * (indent + 1), "\n" + "  " * indent
@@ -175,9 +176,9 @@ def _text(value: Any, indent: int = 0) -> str:
         items = [_text(v, indent + 1) for v in value]
         lines = items if isinstance(value[0], dict) else _filled(items, _WIDTH - len(pad))
         return f"[\n{pad}" + f",\n{pad}".join(lines) + f"{end}]"
-    items = [f"{json.dumps(key)}: {_text(v, indent + ('data' not in value))}" for key, v in value.items()]
-    if "data" in value:
-        return f"{{{', '.join(items)}}}"  # an array: its lists are broken, not what stands around them
+    if "data" in value:  # an array: its lists are broken, not what stands around them
+        return f"{{{', '.join(f'{json.dumps(k)}: {_text(v, indent, _ARRAY)}' for k, v in value.items())}}}"
+    items = [f"{json.dumps(key)}: {_text(v, indent + 1)}" for key, v in value.items()]
     return f"{{\n{pad}" + f",\n{pad}".join(items) + f"{end}}}"
 
 
