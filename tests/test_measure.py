@@ -489,9 +489,9 @@ def test_command__shows_the_row_of_a_cell_over_its_limit(small, capsys, monkeypa
 @pytest.mark.parametrize("argv", [[], ["weigh"]])
 def test_command__names_the_commands(capsys, argv):
     """Without one of them there is nothing to do."""
-    assert list(COMMANDS) == ["measure"]
+    assert list(COMMANDS) == ["measure", "vectors"]
     assert _run(*argv) == 2
-    assert "{measure}" in capsys.readouterr().err
+    assert "{measure,vectors}" in capsys.readouterr().err
 
 
 def test_command__runs_itself_without_cpu_features(capfd, monkeypatch):

@@ -545,6 +545,8 @@ def _binary() -> Iterator[Case]:
         f, "float32 in, float64 out", np.array([0.1, -3.3], F32), np.array([0.0, 1.0], F32), dtype="float64"
     )
     yield _two(f, "integer logits", np.array([-2, 3]), np.array([1, 1]))
+    sure = np.array([-40, 50], F64)
+    yield _two(f, "sure and right, added", sure, sure > 0, "confident-float64", reduction="sum")
 
 
 # -- measures --------------------------------------------------------------------------------------
