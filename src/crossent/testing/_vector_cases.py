@@ -546,7 +546,9 @@ def _binary() -> Iterator[Case]:
     )
     yield _two(f, "integer logits", np.array([-2, 3]), np.array([1, 1]))
     sure = np.array([-40, 50], F64)
-    yield _two(f, "sure and right, added", sure, sure > 0, "confident-float64", reduction="sum")
+    yield _two(
+        f, "sure and right, added", sure, np.array([False, True]), "confident-float64", reduction="sum"
+    )
 
 
 # -- measures --------------------------------------------------------------------------------------
