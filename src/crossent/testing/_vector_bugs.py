@@ -707,13 +707,13 @@ BUGS: dict[str, Bug] = {
     "smoothing-spread": Bug(
         "The smoothing is spread over the other classes only.",
         "1 - s on the label's class, s / (K - 1) on each other; not 1 - s + s / K and s / K",
-        "A loss that is off by a few per cent.",
+        "A loss that is off by little enough to be believed.",
         naive_smoothing_spread,
     ),
     "smoothing-weight": Bug(
         "A smoothed target is weighted by its label's class.",
         "w[y] * sum((1 - s) * q + s / K) instead of w[k] for class k's term",
-        "A loss that is off by a few per cent where weights and smoothing meet.",
+        "A loss that is wrong only where weights and smoothing meet.",
         naive_smoothing_weight,
     ),
     "pos-weight-on-negatives": Bug(
