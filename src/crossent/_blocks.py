@@ -143,15 +143,15 @@ class Target(Block):
         """Have ``fill(cut, out)`` write into arrays ``(k, n)``: the result's own memory where it can be."""
         for cut in self.cuts:
             view = self._view if cut.whole else self._view[cut.at]
-            room = _flat(view, self.dtype, self._first, self._class_last)
-            if room is not None:
-                fill(cut, room)
+            out = _flat(view, self.dtype, self._first, self._class_last)
+            if out is not None:
+                fill(cut, out)
                 continue
-            room = self._room(cut)
-            fill(cut, room)
+            out = self._room(cut)
+            fill(cut, out)
             if self._first and self._class_last:
-                view, room = np.moveaxis(view, range(self._first), range(-self._first, 0)), room.T
-            convert(room.reshape(view.shape), view)
+                view, out = np.moveaxis(view, range(self._first), range(-self._first, 0)), out.T
+            convert(out.reshape(view.shape), view)
 
     def _room(self, cut: Cut) -> Array:
         n, k = self.shape[1], cut.stop - cut.start
@@ -243,6 +243,8 @@ def _plan(
     )
     n = block_bytes // (itemsize * max(1, count)) if first else element_bytes // widest
     cuts = _cuts(shape[:first], max(1, cut_bytes // itemsize)) if first else []
+    if len(cuts) > 1:  # row functions choose for whole columns what to keep
+        n = 1
     return _Plan(None if order == tuple(axes) else order, class_last, cuts, max(1, n))
 
 
