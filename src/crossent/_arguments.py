@@ -275,7 +275,9 @@ class Categories:
     @property
     def class_weights(self) -> Array:
         """The weights of all classes, ones where there are none: (K,)."""
-        return np.ones(len(self.x), self.wide) if self.weight is None else self.weight
+        if self.weight is None:
+            return np.broadcast_to(self.wide.type(1), len(self.x))
+        return self.weight
 
     def _all_count(self) -> bool:
         y, classes = self.index, len(self.x)

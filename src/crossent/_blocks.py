@@ -107,11 +107,12 @@ class Block:
         places = np.indices(view.shape[first:], sparse=True)
         return view[(*where, *places)].reshape(-1).astype(self.dtype)
 
-    def columns(self, n: Array) -> "Block":
+    def columns(self, n: Array | slice) -> "Block":
         """Return some positions of a block whose classes are in one cut."""
         block = Block(self._name, self._view, self.dtype, self._first, self._class_last, self.cuts)
-        block._whole = self[self.cuts[0]][:, n]
-        block.shape = len(self), len(n)
+        whole = self[self.cuts[0]]
+        block._whole = whole.T[n].T if self._class_last else whole[:, n]
+        block.shape = block._whole.shape
         return block
 
     def largest(self) -> tuple[Array, Array]:
@@ -173,19 +174,22 @@ def sweep(
     *,
     sink: Sink = None,
     target: Operand | None = None,
+    bulk: float = 1,
 ) -> None:
     """Run ``rows(*blocks)`` over all positions, with a `Target` as last argument if there is one.
 
     A block is a `Block` if the operand has classes, else an array ``(n,)``; what is None stays None. The
     vectors ``(n,)`` that `rows` returns go to `sink`. The first operand is the largest: it decides the
-    order in which memory is read.
+    order in which memory is read. `bulk` tells how many times the memory of a plain loss `rows` takes.
     """
     leader = operands[0]
     assert leader is not None
     array, first = leader.array, leader.class_axes
     itemsize = leader.dtype.itemsize
     widest = itemsize if first else max(operand.dtype.itemsize for operand in operands if operand)
-    sizes = BLOCK_BYTES, ELEMENT_BYTES, CUT_BYTES, FEW_CLASSES
+    if array.itemsize == 2:  # copies of the input and, perhaps, of the gradient
+        bulk += 0.75
+    sizes = int(BLOCK_BYTES / bulk), ELEMENT_BYTES, CUT_BYTES, FEW_CLASSES
     plan = _plan(array.shape, array.strides, first, itemsize, widest, sizes)
     if plan.order:
         positions = tuple(positions[axis] for axis in plan.order)

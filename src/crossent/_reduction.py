@@ -78,6 +78,7 @@ class Reduction:
         grad: bool,
         out: Array | None,
         work: np.dtype[Any],
+        bulk: float = 1,
     ) -> tuple[Any, Any]:
         """Run ``rows(*blocks, g, target)``, cotangents and a place for the gradient, to value and gradient.
 
@@ -104,20 +105,25 @@ class Reduction:
             ):
                 self._sink = ExactSum(self._sink.dtype)  # the gradient takes an input's place: no second look
             into = target._replace(dtype=work)
-            sweep(of_both, operands, self._positions, sink=self._sink if value else None, target=into)
+            sweep(
+                of_both, operands, self._positions,
+                sink=self._sink if value else None, target=into, bulk=bulk,
+            )  # fmt: skip
             if out is None:
                 result = result[()]
         else:
-            sweep(of_values, operands, self._positions, sink=self._sink)
-        return (self._value(of_values, operands) if value else None), result
+            sweep(of_values, operands, self._positions, sink=self._sink, bulk=bulk)
+        return (self._value(of_values, operands, bulk) if value else None), result
 
-    def _value(self, rows: Callable[..., Array | None], operands: Sequence[Operand | None]) -> Any:
+    def _value(
+        self, rows: Callable[..., Array | None], operands: Sequence[Operand | None], bulk: float
+    ) -> Any:
         if isinstance(self._sink, Operand):
             return self._sink.array[()]
         with np.errstate(all="ignore"):
             if not self._sink.decides(self._divisor, self._dtype):
                 self._sink = ExactSum(self._sink.dtype)
-                sweep(rows, operands, self._positions, sink=self._sink)
+                sweep(rows, operands, self._positions, sink=self._sink, bulk=bulk)
             return self._sink.over(self._divisor).astype(self._dtype)
 
 

@@ -173,7 +173,7 @@ if hasattr(os, "register_at_fork"):
 
 def share(work: Callable[[], None], helpers: int) -> None:
     """Run `work` here and in up to `helpers` other threads; return when all that began are done."""
-    futures = _state.submit(work, helpers)
+    futures = _state.submit(work, helpers) if helpers else []
     try:
         work()
     finally:

@@ -30,7 +30,7 @@ from crossent import _arguments as desk
 from crossent._blocks import Block, Cut, Operand, Target
 from crossent._reduction import Cotangent, Reduction, count_labels
 from crossent._scratch import Array, room_like
-from crossent._sums import double_sum, product, two_sum
+from crossent._sums import double_sum, product, two_product, two_sum
 from crossent.lse import (
     Distribution,
     coefficient,
@@ -289,8 +289,13 @@ def _cross_entropy(
         )
         target_operand = desk.as_is(problem.index)
     operands = [Operand(problem.x, problem.work, 1), target_operand, desk.as_is(problem.where)]
+    bulk: float = 1
+    if problem.probability is not None or s > 0:
+        mixed = problem.probability is not None and (s > 0 or problem.weight is not None)
+        bulk = 2 if mixed or x.dtype != problem.work else 1.25
     return end.run(
-        rows, operands, x, (problem.axis,), value=value, grad=grad, out=out, work=problem.work
+        rows, operands, x, (problem.axis,), value=value, grad=grad, out=out, work=problem.work,
+        bulk=bulk,
     )  # fmt: skip
 
 
@@ -373,13 +378,20 @@ class _Blend:
     """What all positions share of ``w ((1 - s) q + s / K)``, each product rounded once."""
 
     def __init__(self, problem: desk.Categories, s: float) -> None:
-        w = problem.class_weights
-        spread = Fraction(s) / len(w)
+        count = len(problem.x)
+        spread = Fraction(s) / count
+        # Without weights one number stands for all classes: their memory must not grow with K.
+        w = problem.class_weights[:1] if problem.weight is None else problem.weight
+        at_all = product(w, spread).astype(problem.work)
         self.smooth = s > 0
-        self.scale = product(w, 1 - Fraction(s)).astype(problem.work)  # (K,) of q
-        self.spread = product(w, spread).astype(problem.work)  # (K,)
-        self.label = product(w, 1 - Fraction(s) + spread)  # (K,) of the class that q is 1 at
-        self.total = double_sum(self.spread.astype(problem.wide))
+        self.scale = np.broadcast_to(product(w, 1 - Fraction(s)).astype(problem.work), count)  # (K,) of q
+        self.spread = np.broadcast_to(at_all, count)  # (K,)
+        # (K,) of the class that q is 1 at
+        self.label = np.broadcast_to(product(w, 1 - Fraction(s) + spread), count)
+        if problem.weight is None:
+            self.total = two_product(at_all.astype(problem.wide), np.full(1, count, problem.wide))
+        else:
+            self.total = double_sum(at_all.astype(problem.wide))
 
 
 class _Blended(Distribution):
@@ -417,12 +429,13 @@ class _Smoothed(Distribution):
     def sums(self, k: Array) -> tuple[Array, Array]:
         high, low = self._blend.total
         y, apart = self._y, self._y != k
-        spread, label = self._blend.spread.astype(high.dtype), self._blend.label
-        s, error = two_sum(high, -spread[k])
+        spread, label = self._blend.spread, self._blend.label
+        at_k = spread[k].astype(high.dtype)
+        s, error = two_sum(high, -at_k)
         for term in (label[y] * apart, -spread[y] * apart):
             s, rounding = two_sum(s, term)
             error += rounding
-        return s + (error + low), np.where(apart, spread[k], label[k])
+        return s + (error + low), np.where(apart, at_k, label[k])
 
     def weigh(self, cut: Cut, x: Array) -> Array:
         at_y = cut.take(x, self._y) * self._blend.label[self._y]

@@ -157,7 +157,7 @@ def _over_classes(rows: Any, name: str, x: Array, axis: int, *arrays: Array) -> 
     operands = [Operand(desk.first(array, (axis,)), work, 1) for array in arrays]
     positions = operands[0].array.shape[1:]
     value = Operand(np.empty(positions, dtype), dtype)
-    sweep(rows, operands, positions, sink=value)
+    sweep(rows, operands, positions, sink=value, bulk=2)
     return value.array[()]
 
 

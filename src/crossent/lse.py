@@ -230,7 +230,7 @@ def softmax_grad(
     """
     # The probabilities sum to 1: adding a constant to g changes nothing, and ones are as good as 0.
     g = 0 if grad_output is None else grad_output
-    return _map_rows(_softmax_grad_rows, x, axis, dtype, g, out)
+    return _map_rows(_softmax_grad_rows, x, axis, dtype, g, out, bulk=3)
 
 
 def log_softmax(x: ArrayLike, axis: int = -1, *, dtype: DTypeLike | None = None) -> Any:
@@ -314,7 +314,7 @@ def log_softmax_grad(
     array([-1.92874985e-22,  1.92874985e-22])
     """
     g = 1 if grad_output is None else grad_output
-    return _map_rows(_log_softmax_grad_rows, x, axis, dtype, g, out)
+    return _map_rows(_log_softmax_grad_rows, x, axis, dtype, g, out, bulk=1.25)
 
 
 def _map_rows(
@@ -324,6 +324,7 @@ def _map_rows(
     dtype: DTypeLike | None,
     grad_output: ArrayLike | None = None,
     out: Array | None = None,
+    bulk: float = 1,
 ) -> Any:
     """Run a row function whose result has the shape of its input."""
     x = desk.real("x", x)
@@ -335,7 +336,8 @@ def _map_rows(
     work = desk.work_dtype(result_dtype, *arrays[1:])
     operands = [Operand(desk.first(array, (axis,)), work, 1) for array in arrays]
     result, target = desk.gradient_array(out, x, result_dtype, (axis,), operands)
-    sweep(rows, operands, target.array.shape[1:], target=target._replace(dtype=work))
+    into = target._replace(dtype=work)
+    sweep(rows, operands, target.array.shape[1:], target=into, bulk=bulk)
     return result
 
 
@@ -392,13 +394,21 @@ def exponentials(z: Block, k: Array) -> Exponentials:
     safe &= e.rest >= low
     if safe.all():
         return e
-    if not safe.any():
+    if e.others is None:  # more cuts than one, hence one column
         return _shifted(z, k)
-    unsafe = np.flatnonzero(~safe)
-    assert e.others is not None  # several columns, hence one cut
     e.shift = np.zeros_like(e.own)
-    _replace(e, unsafe, _shifted(z.columns(unsafe), k[unsafe]))
+    for some in _parts(safe):
+        _replace(e, some, _shifted(z.columns(some), k[some]))
     return e
+
+
+def _parts(safe: Array) -> list[Array] | list[slice]:
+    """Cut the columns that are not safe into parts: shifted, they need several arrays of twice the size."""
+    size = -(-len(safe) // 8)
+    if not safe.any():
+        return [slice(start, start + size) for start in range(0, len(safe), size)]
+    unsafe = np.flatnonzero(~safe)
+    return [unsafe[start : start + size] for start in range(0, len(unsafe), size)]
 
 
 def _shifted(z: Block, k: Array) -> Exponentials:
@@ -452,11 +462,12 @@ def _powers(z: Array, shift: Array | None, room: Array | None = None) -> Array:
     return e
 
 
-def _replace(e: Exponentials, columns: Array, part: Exponentials) -> None:
+def _replace(e: Exponentials, columns: Array | slice, part: Exponentials) -> None:
     """Put some columns in the place of others."""
     assert e.others is not None
     assert e.shift is not None
-    e.others[:, columns], e.shift[columns] = part.others, part.shift
+    assert part.others is not None
+    e.others.T[columns], e.shift[columns] = part.others.T, part.shift
     e.own[columns], e.rest[columns], e.total[columns] = part.own, part.rest, part.total
 
 
