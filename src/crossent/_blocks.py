@@ -388,8 +388,8 @@ def _flat(view: Array, dtype: np.dtype[Any], first: int, class_last: bool) -> Ar
     if view.dtype != dtype or not (view.flags.aligned and view.dtype.isnative):
         return None
     shape, strides, near = view.shape, view.strides, view.itemsize
-    if view.ndim == 2 and first == 1 and strides[not class_last] == near and shape[not class_last] != 1:
-        return view
+    if view.ndim == 2 and first == 1 and shape[not class_last] != 1:
+        return view if strides[not class_last] == near else None
     if view.ndim == 1 and not first and strides[0] == near:
         return view
     rows, columns = _merged(shape[:first], strides[:first]), _merged(shape[first:], strides[first:])

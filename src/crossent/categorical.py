@@ -277,22 +277,21 @@ def _cross_entropy(
         lambda: count_labels(problem), grad_output,
     )  # fmt: skip
     rows: Any
-    if problem.probability is not None:
-        blend = None if s == 0 and problem.weight is None else _Blend(problem, s)
-        rows = partial(_probability_rows, blend, value)
-        target_operand: Operand | None = Operand(problem.probability, problem.work, 1)
+    bulk: float
+    if problem.probability is None and s == 0:
+        rows, bulk = partial(_index_rows, problem), 1
+    elif problem.probability is None:
+        rows, bulk = partial(_smoothed_rows, problem, _Blend(problem, s), value), 1.25
+    elif s == 0 and problem.weight is None:
+        rows, bulk = partial(_probability_rows, None, value), 1.25
     else:
-        rows = (
-            partial(_smoothed_rows, problem, _Blend(problem, s), value)
-            if s > 0
-            else partial(_index_rows, problem)
-        )
-        target_operand = desk.as_is(problem.index)
-    operands = [Operand(problem.x, problem.work, 1), target_operand, desk.as_is(problem.where)]
-    bulk: float = 1
-    if problem.probability is not None or s > 0:
-        mixed = problem.probability is not None and (s > 0 or problem.weight is not None)
-        bulk = 2 if mixed or x.dtype != problem.work else 1.25
+        rows, bulk = partial(_probability_rows, _Blend(problem, s), value), 2
+    if bulk > 1 and x.dtype != problem.work:  # copies
+        bulk = 2
+    t = desk.as_is(problem.index)
+    if problem.probability is not None:
+        t = Operand(problem.probability, problem.work, 1)
+    operands = [Operand(problem.x, problem.work, 1), t, desk.as_is(problem.where)]
     return end.run(
         rows, operands, x, (problem.axis,), value=value, grad=grad, out=out, work=problem.work,
         bulk=bulk,
@@ -377,6 +376,7 @@ def _soft_rows(
 class _Blend:
     """What all positions share of ``w ((1 - s) q + s / K)``, each product rounded once."""
 
+    @np.errstate(all="ignore")
     def __init__(self, problem: desk.Categories, s: float) -> None:
         count = len(problem.x)
         spread = Fraction(s) / count
