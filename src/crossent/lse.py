@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from crossent import _arguments as desk
 from crossent._blocks import Block, Cut, Operand, Target, sweep
 from crossent._reduction import Cotangent
-from crossent._scratch import Array, room_like
+from crossent._scratch import Array, room, room_like
 from crossent._sums import corrected, two_product, two_sum, wide
 
 
@@ -358,13 +358,13 @@ class Exponentials:
     rest: Array  # (n,) wide: r, the sum of the others
     total: Array  # (n,) wide: s = own + rest, at least 1
     shift: Array | None = None  # (n,) c, None for 0
-    others: Array | None = None  # (K, n) exp(z - c), 0 at k; where one cut holds all classes
+    others: Array | None = None  # (K, n) exp(z - c), 0 at k; None for too many classes to keep
 
     def __getitem__(self, cut: Cut) -> Array:
         """Return the terms of a cut of classes, 0 at the class that is kept apart."""
         if self.others is None:
             return _terms(self.z[cut], cut, self.k, self.shift).astype(self.z.dtype, copy=False)
-        return self.others
+        return self.others[cut.start : cut.stop]
 
 
 # The sums for which no shift is needed, by dtype: s >= 1 and s <= the second number, r >= the first.
@@ -376,6 +376,7 @@ class Exponentials:
 _NO_SHIFT = {np.dtype(np.float32): (2.0**-90, 2.0**60)}
 _NO_SHIFT_WIDE = (2.0**-900, 2.0**64)
 _SMALLEST_OWN = 2.0**-500
+_KEPT_BYTES = 1 << 22  # exponentials of one row that are kept; those of longer ones are computed again
 _HEADROOM = 64.0
 
 
@@ -394,7 +395,7 @@ def exponentials(z: Block, k: Array) -> Exponentials:
     safe &= e.rest >= low
     if safe.all():
         return e
-    if e.others is None:  # more cuts than one, hence one column
+    if len(z.cuts) > 1:  # hence one column
         return _shifted(z, k)
     e.shift = np.zeros_like(e.own)
     for some in _parts(safe):
@@ -427,23 +428,27 @@ def _shifted(z: Block, k: Array) -> Exponentials:
 
 
 def _exponentials(z: Block, k: Array, shift: Array | None) -> Exponentials:
-    others: Array | None = None
+    others = None
+    if len(z.cuts) == 1:  # a shift is for some columns: those of the others must not be lost
+        others = room_like("exp", z[z.cuts[0]]) if shift is None else np.empty_like(z[z.cuts[0]])
+    elif len(z) * z.dtype.itemsize <= _KEPT_BYTES:
+        others = room("exp", z.shape, z.dtype)
 
     def terms(cut: Cut) -> Array:
-        nonlocal others
-        e = _terms(z[cut], cut, k, shift)
-        if cut.whole:
-            others = e.astype(z.dtype, copy=False)
-        return e
+        out = None if others is None else others[cut.start : cut.stop]
+        return _terms(z[cut], cut, k, shift, out)
 
     rest = z.sum(terms)  # (n,)
     own = _powers(z.pick(k).astype(wide(z.dtype)), shift)  # (n,)
     return Exponentials(z, k, own, rest, own + rest, shift, others)
 
 
-def _terms(z: Array, cut: Cut, k: Array, shift: Array | None) -> Array:
-    e = _powers(z, shift, room_like("exp", z))
+def _terms(z: Array, cut: Cut, k: Array, shift: Array | None, out: Array | None = None) -> Array:
+    """Return the terms of a cut as they add up, and leave them in `out` as they multiply."""
+    e = _powers(z, shift, room_like("exp", z) if out is None else out)
     cut.put(e, k, 0)
+    if out is not None and out is not e:
+        out[...] = e
     return e
 
 
