@@ -119,7 +119,7 @@ def _quota(root: Path) -> int:
     """
     granted = math.inf
     for line in _words(root / "proc/self/cgroup", "\n"):
-        _, controllers, path = line.split(":", 2)
+        controllers, _, path = line.partition(":")[2].partition(":")
         group = Path(path.lstrip("/"))
         for folder in (group, *group.parents):
             if controllers == "":  # version 2
@@ -129,14 +129,14 @@ def _quota(root: Path) -> int:
                 limits = _words(base / "cpu.cfs_quota_us") + _words(base / "cpu.cfs_period_us")
             else:
                 continue
-            if len(limits) == 2 and limits[0].isdigit():  # else "max" or -1
+            if len(limits) == 2 and all(word.isdecimal() and int(word) for word in limits):  # else "max" or -1
                 granted = min(granted, int(limits[0]) / int(limits[1]))
     return math.ceil(min(granted, 1 << 20))
 
 
 def _words(path: Path, separator: str | None = None) -> list[str]:
     try:
-        return path.read_text().strip().split(separator)
+        return path.read_text(errors="surrogateescape").strip().split(separator)
     except OSError:
         return []
 
