@@ -1,4 +1,4 @@
-"""Everything that runs through the engine, on one input: what must not change with threads, blocks or memory."""
+"""Everything that runs through the engine, on one input: the same for any threads, blocks and memory."""
 
 from __future__ import annotations
 

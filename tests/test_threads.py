@@ -1,9 +1,11 @@
 """Threads: the same bits for any number of them, settings that say no, and no way to hang or to lose work."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,7 +65,7 @@ def all_begin(work, helpers):
 
 
 def wait_for_two():
-    """A function to call in a row function; it returns when a second thread calls it, and at once from then on."""
+    """A function that returns when a second thread calls it, and at once from then on."""
     together, arrived = threading.Barrier(2), set()
 
     def wait():
@@ -400,7 +402,7 @@ def test_share__waits_for_helpers_also_when_the_caller_fails(own_pool):
 
 
 def test_share__a_thread_that_cannot_start_loses_no_work(monkeypatch, many_blocks, own_pool):
-    """Under a limit on processes the second helper fails; the first one's part belongs to the sum all the same."""
+    """Under a limit on processes the second helper fails; the first one has a part of the sum."""
     start, started = threading.Thread.start, []
 
     def limited(thread):
@@ -427,7 +429,7 @@ def test_share__a_thread_that_cannot_start_loses_no_work(monkeypatch, many_block
 
 
 def test_share__what_the_pool_failed_to_refuse_loses_no_work(monkeypatch, many_blocks, own_pool):
-    """The pool queues a task before it finds that no thread can start for it, and a thread that gets free takes it."""
+    """The pool queues a task before it finds that no thread starts for it; one that gets free takes it."""
     occupied, free, helped = threading.Event(), threading.Event(), threading.Event()
 
     def occupy():
@@ -472,6 +474,10 @@ def test_share__without_any_thread_the_caller_works_alone(monkeypatch, many_bloc
     monkeypatch.setattr(threading.Thread, "start", none)
     with crossent.set_num_threads(3):
         assert crossent.cross_entropy(z, y) == due
+    held = weakref.ref(z)
+    del z
+    gc.collect()
+    assert held() is None  # tasks that wait for a thread for ever must not keep the arrays
 
 
 def test_pool__grows_with_the_number_and_its_old_threads_end(own_pool):
@@ -544,7 +550,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has 
 
 @needs_fork
 def test_fork__the_child_makes_a_pool_of_its_own():
-    """Data loaders fork; the child has the parent's pool without its threads, and would wait for them for ever."""
+    """Data loaders fork; the child has the parent's pool without its threads."""
     out, _ = run("""
 make_pool()
 parent = _threads._state.pool

@@ -6,12 +6,13 @@ caller works too and never waits for a helper that has not begun: nested calls, 
 threads and a pool that is busy elsewhere cost speed, not a deadlock.
 """
 
+import contextlib
 import math
 import operator
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import SupportsIndex
@@ -129,7 +130,9 @@ def _quota(root: Path) -> int:
                 limits = _words(base / "cpu.cfs_quota_us") + _words(base / "cpu.cfs_period_us")
             else:
                 continue
-            if len(limits) == 2 and all(word.isdecimal() and int(word) for word in limits):  # else "max" or -1
+            if len(limits) == 2 and all(
+                word.isdecimal() and int(word) for word in limits
+            ):  # else "max" or -1
                 granted = min(granted, int(limits[0]) / int(limits[1]))
     return math.ceil(min(granted, 1 << 20))
 
@@ -153,17 +156,16 @@ class _State:
         self.pool: ThreadPoolExecutor | None = None
         self.size = 0
 
-    def submit(self, work: Callable[[], None], count: int) -> list[Future[None]]:
-        """Ask for up to `count` helpers; none where the interpreter is shutting down."""
+    def submit(self, work: Callable[[], None], count: int) -> None:
+        """Ask for up to `count` helpers; fewer where no thread can start, none at the interpreter's end."""
         with self.lock:
             if self.pool is None or self.size < count:
                 if self.pool is not None:  # its threads end when they are done
                     self.pool.shutdown(wait=False)
                 self.pool, self.size = ThreadPoolExecutor(count, "crossent"), count
-            try:
-                return [self.pool.submit(work) for _ in range(count)]
-            except RuntimeError:
-                return []
+            with contextlib.suppress(RuntimeError):
+                for _ in range(count):
+                    self.pool.submit(work)
 
 
 _state = _State()
@@ -171,13 +173,48 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_state.forget)
 
 
+class _Crew:
+    """The helpers of one call, which they join and leave by themselves.
+
+    Not the pool's futures: where a thread cannot start, the pool raises and keeps the task, which a
+    thread that gets free may take up all the same.
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._changed = threading.Condition()
+        self._busy = 0
+        self._over = False
+        self.errors: list[BaseException] = []
+
+    def join(self) -> None:
+        with self._changed:
+            if self._over:
+                return
+            self._busy += 1
+        try:
+            self._work()
+        except BaseException as error:
+            self.errors.append(error)
+        with self._changed:
+            self._busy -= 1
+            self._changed.notify()
+
+    def dismiss(self) -> None:
+        """Let nobody join any more, and wait for those who have."""
+        with self._changed:
+            self._over = True
+            self._changed.wait_for(lambda: not self._busy)
+        del self._work  # and with it the arrays: the pool may never come to those who did not join
+
+
 def share(work: Callable[[], None], helpers: int) -> None:
     """Run `work` here and in up to `helpers` other threads; return when all that began are done."""
-    futures = _state.submit(work, helpers) if helpers else []
+    crew = _Crew(work)
+    _state.submit(crew.join, helpers)
     try:
         work()
     finally:
-        begun = [future for future in futures if not future.cancel()]
-        errors = [error for future in begun if (error := future.exception()) is not None]
-    if errors:
-        raise errors[0]
+        crew.dismiss()
+    if crew.errors:
+        raise crew.errors[0]
