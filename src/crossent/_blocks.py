@@ -354,7 +354,8 @@ def _cuts(classes: tuple[int, ...], most: int) -> list[Cut]:
         axis = len(index) - 1
         last = index[axis].indices(classes[axis])
         stop = start + (last[1] - last[0]) * math.prod(classes[axis + 1 :])
-        cuts.append(Cut((*index[:axis], slice(*last)), start, stop, False))
+        outer = (slice(i, i + 1) for i in index[:axis])  # an axis is kept: its class axes are counted
+        cuts.append(Cut((*outer, slice(*last)), start, stop, False))
         start = stop
     return cuts
 
