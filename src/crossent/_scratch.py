@@ -38,7 +38,7 @@ rooms = _Rooms()
 def room(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array of any content; the last one of this name and thread is lost."""
     size = math.prod(shape) * dtype.itemsize
-    if not _SMALL < size <= _LARGE:
+    if not (_SMALL < size <= _LARGE and rooms.outside):  # nothing is kept of what is not in ``with``
         return np.empty(shape, dtype)
     memory = rooms.used.get(name)
     if memory is None or memory.nbytes < size:
