@@ -211,7 +211,8 @@ class _Crew:
 def share(work: Callable[[], None], helpers: int) -> None:
     """Run `work` here and in up to `helpers` other threads; return when all that began are done."""
     crew = _Crew(work)
-    _state.submit(crew.join, helpers)
+    if helpers:
+        _state.submit(crew.join, helpers)
     try:
         work()
     finally:
