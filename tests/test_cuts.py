@@ -268,7 +268,7 @@ def test_cuts__cover_each_class_once_in_order(classes, most, dtype):
     number = np.arange(int(np.prod(classes)), dtype=dtype).reshape(classes)
     seen = []
     for cut in _blocks._cuts(classes, most):
-        part = number[cut.index]
+        part = number[cut.at]
         assert part.size == cut.stop - cut.start <= max(most, 0 if cut.whole else 1)
         assert cut.start == len(seen)
         seen += part.ravel().tolist()

@@ -264,7 +264,7 @@ class Categories:
     work: np.dtype[Any]  # to compute in
     index: Array | None = None  # (*positions), integers
     probability: Array | None = None  # (K, *positions)
-    weight: Array | None = None  # (K,), in `wide` of the work dtype
+    weight: Array | None = None  # (K,), as it was given
     ignore_index: int = -100
     where: Array | None = None  # (*positions), boolean
     all_count: bool = field(init=False)  # seen at a glance: all labels are classes and none is left out
@@ -272,12 +272,9 @@ class Categories:
     def __post_init__(self) -> None:
         self.all_count = self._all_count()
 
-    @property
-    def class_weights(self) -> Array:
-        """The weights of all classes, ones where there are none: (K,)."""
-        if self.weight is None:
-            return np.broadcast_to(self.wide.type(1), len(self.x))
-        return self.weight
+    def weights(self, y: Array | slice) -> Array | None:
+        """Return the weights of classes `y`, in `wide`; None where there are none."""
+        return None if self.weight is None else self.weight[y].astype(self.wide)
 
     def _all_count(self) -> bool:
         y, classes = self.index, len(self.x)
@@ -351,7 +348,7 @@ def categories(
         work=work,
         index=None if floating else t,
         probability=first(t, (axis,)) if floating else None,
-        weight=None if w is None else w.astype(wide(work)),
+        weight=w,
         ignore_index=ignore_index,
         where=mask(where, z.shape[1:]),
     )

@@ -22,9 +22,10 @@ from crossent._sums import ExactSum, row_sum
 
 BLOCK_BYTES = 1 << 21  # of one array of a block: smaller ones pay for more calls, larger ones for memory
 ELEMENT_BYTES = 1 << 19  # the same where there are no classes, and many arrays
-CUT_BYTES = 1 << 20  # the classes of one position are cut to this; a sum's bits depend on it
+CUT_BYTES = 1 << 19  # the classes of one position are cut to this; a sum's bits depend on it
 FEW_CLASSES = 16  # up to here a loop over the classes of one row costs more than it does
 THREAD_BYTES = 1 << 21  # waking a thread takes as long as this much work
+_COLUMN_BYTES = 64  # what vectors (n,) add to a column of few classes
 _NAMES = tuple(f"operand {i}" for i in range(8))  # of the rooms of their blocks
 _SMALL = 1 << 16  # bytes of an input whose rows are taken as one: the next does not matter there
 _BUFFER = 1024  # elements: NumPy copies rows shorter than its buffer before it broadcasts over them
@@ -196,12 +197,12 @@ def sweep(
         operands = [operand and _reordered(operand, plan.order) for operand in operands]
         target = target and _reordered(target, plan.order)
         sink = _reordered(sink, plan.order) if isinstance(sink, Operand) else sink
-    size = array.size * itemsize
-    if size < THREAD_BYTES or (threads := _threads.get_num_threads()) == 1:
+    size, total = array.size * itemsize, math.prod(positions)
+    threads = _threads.get_num_threads() if size >= THREAD_BYTES else 1
+    if min(threads, total) < 2:
         _run(rows, operands, sink, target, plan, _blocks(positions, plan.n), small=size < _SMALL)
         return
-    total = math.prod(positions)
-    n = max(1, min(plan.n, -(-total // (2 * threads))))  # work for every thread, in equal parts
+    n = min(plan.n, -(-total // (2 * threads)))  # work for every thread, in equal parts
     blocks = _Shared(_blocks(positions, n))
 
     def work() -> None:
@@ -245,7 +246,7 @@ def _plan(
     class_last = (
         first > 0 and count > few_classes and min(steps[first:], default=math.inf) > min(steps[:first])
     )
-    n = block_bytes // (itemsize * max(1, count)) if first else element_bytes // widest
+    n = block_bytes // (itemsize * count + _COLUMN_BYTES) if first else element_bytes // widest
     cuts = _cuts(shape[:first], max(1, cut_bytes // itemsize)) if first else []
     if len(cuts) > 1:  # row functions choose for whole columns what to keep
         n = 1

@@ -138,19 +138,19 @@ def count_labels(problem: Categories) -> Any:
         return count_positions(problem.positions, problem.where)
     if problem.weight is None and problem.all_count:
         return problem.index.size
-    w = problem.class_weights
-    total = _sum_of_labels(problem, w)
-    if total == 0 and _sum_of_labels(problem, np.abs(w)) == 0:
+    total = _sum_of_labels(problem, np.positive)
+    if total == 0 and _sum_of_labels(problem, np.abs) == 0:
         return np.nan
     return total
 
 
-def _sum_of_labels(problem: Categories, w: Array) -> Any:
+def _sum_of_labels(problem: Categories, of: Callable[[Array], Array]) -> Any:
     total = ExactSum(problem.wide)
 
     def rows(y: Array, where: Array | None) -> Array:
         y, dropped = kept_labels(problem, y, where)
-        counted: Array = w[y]
+        w = problem.weights(y)
+        counted = np.ones(len(y), problem.wide) if w is None else of(w)
         if dropped is not None:
             counted[dropped] = 0
         return counted

@@ -211,8 +211,7 @@ class _Crew:
 def share(work: Callable[[], None], helpers: int) -> None:
     """Run `work` here and in up to `helpers` other threads; return when all that began are done."""
     crew = _Crew(work)
-    if helpers:
-        _state.submit(crew.join, helpers)
+    _state.submit(crew.join, helpers)
     try:
         work()
     finally:

@@ -19,6 +19,7 @@ Reference: C. M. Bishop, "Pattern Recognition and Machine Learning" (2006), sect
 smoothing: C. Szegedy et al., "Rethinking the Inception architecture" (2016).
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -310,7 +311,7 @@ def _index_rows(
     """One class index a column: ``w_y * -log p_y``."""
     y, dropped = desk.kept_labels(problem, y, where)
     e = exponentials(z, y)
-    w = None if problem.weight is None else problem.weight[y]  # (n,)
+    w = problem.weights(y)  # (n,)
     loss = cost(w, e)  # (n,)
     if dropped is not None:
         loss[dropped] = 0
@@ -333,7 +334,7 @@ def _smoothed_rows(
 ) -> Array | None:  # fmt: skip
     """One class index a column, smoothed: ``t = (1 - s) w_y [k = y] + (s / K) w``."""
     y, dropped = desk.kept_labels(problem, y, where)
-    return _soft_rows(z, _Smoothed(blend, y), dropped, value, g, target)
+    return _soft_rows(z, _Smoothed(blend, y, z.cuts), dropped, value, g, target)
 
 
 def _probability_rows(
@@ -374,24 +375,69 @@ def _soft_rows(
 
 
 class _Blend:
-    """What all positions share of ``w ((1 - s) q + s / K)``, each product rounded once."""
+    """What all positions share of ``w ((1 - s) q + s / K)``, each product rounded once.
 
-    @np.errstate(all="ignore")
+    Weights are taken a cut at a time: not even an array of one number a class may grow with the input.
+    """
+
     def __init__(self, problem: desk.Categories, s: float) -> None:
-        count = len(problem.x)
-        spread = Fraction(s) / count
-        # Without weights one number stands for all classes: their memory must not grow with K.
-        w = problem.class_weights[:1] if problem.weight is None else problem.weight
-        at_all = product(w, spread).astype(problem.work)
-        self.smooth = s > 0
-        self.scale = np.broadcast_to(product(w, 1 - Fraction(s)).astype(problem.work), count)  # (K,) of q
-        self.spread = np.broadcast_to(at_all, count)  # (K,)
-        # (K,) of the class that q is 1 at
-        self.label = np.broadcast_to(product(w, 1 - Fraction(s) + spread), count)
-        if problem.weight is None:
-            self.total = two_product(at_all.astype(problem.wide), np.full(1, count, problem.wide))
-        else:
-            self.total = double_sum(at_all.astype(problem.wide))
+        self._problem = problem
+        self._others = Fraction(s) / len(problem.x)
+        self._label = 1 - Fraction(s)
+        self._kept: dict[str, Array] = {}  # what holds for all classes
+        self._total: tuple[Array, Array] | None = None
+
+    def of_q_in(self, cut: Cut) -> Array:
+        """Return `of_q` for a cut of classes: ``(k, 1)``, or ``(1, 1)`` without weights."""
+        return self._in("of_q", self.of_q, cut)
+
+    def spread_in(self, cut: Cut) -> Array:
+        """Return `spread` for a cut of classes, in the same way."""
+        return self._in("spread", self.spread, cut)
+
+    def _in(self, name: str, numbers: Callable[[slice], Array], cut: Cut) -> Array:
+        if name in self._kept:
+            return self._kept[name]
+        column = numbers(slice(cut.start, cut.stop))[:, np.newaxis]
+        if cut.whole or self._problem.weight is None:
+            self._kept[name] = column
+        return column
+
+    def of_q(self, y: Array | slice) -> Array:
+        """Return ``w (1 - s)`` of classes `y`: what a probability is multiplied by."""
+        return self._product(y, self._label)
+
+    def spread(self, y: Array | slice) -> Array:
+        """Return ``w s / K`` of classes `y`."""
+        return self._product(y, self._others)
+
+    def label(self, y: Array) -> Array:
+        """Return ``w (1 - s + s / K)`` of labels `y`."""
+        return product(self._weights(y), self._label + self._others)
+
+    def total(self, cuts: list[Cut]) -> tuple[Array, Array]:
+        """Return the sum of `spread` over all classes, to twice its digits."""
+        if self._total is not None:
+            return self._total
+        high = low = np.zeros(1, self._problem.wide)
+        for cut in cuts:
+            part, rest = double_sum(self.spread_in(cut)[:, 0].astype(high.dtype))
+            if self._problem.weight is None:
+                part, rest = two_product(part, np.full(1, cut.stop - cut.start, high.dtype))
+            high, error = two_sum(high, part)
+            low = low + (error + rest)
+        self._total = high, low
+        return high, low
+
+    def _product(self, y: Array | slice, factor: Fraction) -> Array:
+        w, work = self._weights(y), self._problem.work
+        if work != w.dtype:  # float32 does not notice float64's roundings
+            return (w * w.dtype.type(float(factor))).astype(work)
+        return product(w, factor)
+
+    def _weights(self, y: Array | slice) -> Array:
+        w = self._problem.weights(y)
+        return np.ones(1, self._problem.wide) if w is None else w
 
 
 class _Blended(Distribution):
@@ -402,55 +448,52 @@ class _Blended(Distribution):
         self._blend = blend
 
     def __getitem__(self, cut: Cut) -> Array:
-        part: Array = self.t[cut] * self._blend.scale[cut.start : cut.stop, np.newaxis]
-        if self._blend.smooth:
-            part += self._blend.spread[cut.start : cut.stop, np.newaxis]
+        part: Array = self.t[cut] * self._blend.of_q_in(cut)
+        part += self._blend.spread_in(cut)
         return part
 
     def at(self, k: Array) -> Array:
-        t_k: Array = self.t.pick(k) * self._blend.scale[k] + self._blend.spread[k]
+        t_k: Array = self.t.pick(k) * self._blend.of_q(k) + self._blend.spread(k)
         return t_k
 
 
 class _Smoothed(Distribution):
     """``t = (1 - s) w_y [k = y] + (s / K) w`` for class indices ``y``: columns differ in one entry."""
 
-    def __init__(self, blend: _Blend, y: Array) -> None:
+    def __init__(self, blend: _Blend, y: Array, cuts: list[Cut]) -> None:
         self._blend = blend
         self._y = y
+        self._cuts = cuts
+        self._label = blend.label(y)  # (n,) or (1,)
 
     def __getitem__(self, cut: Cut) -> Array:
-        spread = self._spread(cut)
-        part = np.empty((len(spread), len(self._y)), spread.dtype)
+        spread = self._blend.spread_in(cut)
+        part = np.empty((cut.stop - cut.start, len(self._y)), spread.dtype)
         part[...] = spread
-        cut.put(part, self._y, self._blend.label[self._y])
+        cut.put(part, self._y, self._label)
         return part
 
     def sums(self, k: Array) -> tuple[Array, Array]:
-        high, low = self._blend.total
-        y, apart = self._y, self._y != k
-        spread, label = self._blend.spread, self._blend.label
-        at_k = spread[k].astype(high.dtype)
+        high, low = self._blend.total(self._cuts)
+        apart = self._y != k
+        at_k, at_y = (self._blend.spread(classes).astype(high.dtype) for classes in (k, self._y))
         s, error = two_sum(high, -at_k)
-        for term in (label[y] * apart, -spread[y] * apart):
+        for term in (self._label * apart, -at_y * apart):
             s, rounding = two_sum(s, term)
-            error += rounding
-        return s + (error + low), np.where(apart, at_k, label[k])
+            error = error + rounding
+        return s + (error + low), np.where(apart, at_k, self._label)
 
     def weigh(self, cut: Cut, x: Array) -> Array:
-        at_y = cut.take(x, self._y) * self._blend.label[self._y]
-        x *= self._spread(cut)
+        at_y = cut.take(x, self._y) * self._label
+        x *= self._blend.spread_in(cut)
         cut.put(x, self._y, at_y)
         return x
 
     def scaled(self, cut: Cut, factor: Array) -> Array:
-        product: Array = self._spread(cut) * factor
+        product: Array = self._blend.spread_in(cut) * factor
         return product
 
     def subtract(self, cut: Cut, out: Array, factor: Array, product: Array) -> None:
-        at_y = cut.take(out, self._y) - self._blend.label[self._y] * factor
+        at_y = cut.take(out, self._y) - self._label * factor
         out -= product
         cut.put(out, self._y, at_y)
-
-    def _spread(self, cut: Cut) -> Array:
-        return self._blend.spread[cut.start : cut.stop, np.newaxis]

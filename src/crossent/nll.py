@@ -232,13 +232,14 @@ def _nll_rows(
 ) -> Array:  # fmt: skip
     y, dropped = desk.kept_labels(problem, y, where)  # (n,)
     loss = -z.pick(y).astype(problem.wide)  # (n,)
-    if problem.weight is not None:
-        loss = times(problem.weight[y], loss)
+    w = problem.weights(y)
+    if w is not None:
+        loss = times(w, loss)
     if dropped is not None:
         loss[dropped] = 0
     if g is not None and target is not None:
-        w = 1 if problem.weight is None else problem.weight[y]
-        at_y = np.broadcast_to(-w * g.value / g.divisor, y.shape).astype(problem.dtype)
+        each = -g.value / g.divisor if w is None else -w * g.value / g.divisor
+        at_y = np.broadcast_to(each, y.shape).astype(problem.dtype)
         if dropped is not None:
             at_y[dropped] = 0
 
