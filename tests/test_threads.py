@@ -1,6 +1,7 @@
 """Threads: the same bits for any number of them, settings that say no, and no way to hang or to lose work."""
 
 import gc
+import importlib.util
 import os
 import subprocess
 import sys
@@ -606,6 +607,15 @@ with multiprocessing.get_context("fork").Pool(2) as workers:
     print(*set(workers.map(loss, range(8))))
 """)
     assert out == ["True"]
+
+
+def test_fork__systems_without_it_can_import_the_module(monkeypatch):
+    """Windows has no fork to prepare for."""
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+    spec = importlib.util.spec_from_file_location("threads_without_fork", _threads.__file__)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.get_num_threads() >= 1
 
 
 def test_exit__an_idle_pool_keeps_nobody_waiting():
