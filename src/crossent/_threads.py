@@ -6,7 +6,6 @@ caller works too and never waits for a helper that has not begun: nested calls, 
 threads and a pool that is busy elsewhere cost speed, not a deadlock.
 """
 
-import contextlib
 import math
 import operator
 import os
@@ -152,20 +151,29 @@ class _State:
         self.forget()
 
     def forget(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.owner = 0  # the thread that is asking for helpers
         self.pool: ThreadPoolExecutor | None = None
         self.size = 0
 
     def submit(self, work: Callable[[], None], count: int) -> None:
         """Ask for up to `count` helpers; fewer where no thread can start, none at the interpreter's end."""
+        me = threading.get_ident()
         with self.lock:
-            if self.pool is None or self.size < count:
-                if self.pool is not None:  # its threads end when they are done
-                    self.pool.shutdown(wait=False)
-                self.pool, self.size = ThreadPoolExecutor(count, "crossent"), count
-            with contextlib.suppress(RuntimeError):
+            if self.owner == me:  # from a signal's handler or a finalizer, in the middle of what follows
+                return
+            self.owner = me
+            try:
+                if self.pool is None or self.size < count:
+                    if self.pool is not None:  # its threads end when they are done
+                        self.pool.shutdown(wait=False)
+                    self.pool, self.size = ThreadPoolExecutor(count, "crossent"), count
                 for _ in range(count):
                     self.pool.submit(work)
+            except RuntimeError:
+                pass
+            finally:
+                self.owner = 0
 
 
 _state = _State()

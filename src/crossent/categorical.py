@@ -432,7 +432,8 @@ class _Blend:
     def _product(self, y: Array | slice, factor: Fraction) -> Array:
         w, work = self._weights(y), self._problem.work
         if work != w.dtype:  # float32 does not notice float64's roundings
-            return (w * w.dtype.type(float(factor))).astype(work)
+            rounded: Array = (w * w.dtype.type(float(factor))).astype(work)
+            return rounded
         return product(w, factor)
 
     def _weights(self, y: Array | slice) -> Array:
