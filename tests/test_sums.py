@@ -100,6 +100,17 @@ def test_exact_sum__thousands_of_parts_are_added_up_on_the_way():
     assert total.total() == math.fsum(x)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_exact_sum__of_thousands_of_parts_is_rounded_once(seed):
+    """Regression: 54 digits were kept on the way to 53; 5,000 losses summed to the second nearest float."""
+    x = np.random.default_rng(seed).uniform(0, 10, 5000)
+    total = ExactSum(F64)
+    for piece in np.array_split(x, 20):
+        total.add(piece)
+    assert total.total() == math.fsum(x)
+    assert total.over(np.float64(3)) == math.fsum(x) / 3
+
+
 @pytest.mark.parametrize(
     ("terms", "due"),
     [

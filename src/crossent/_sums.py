@@ -263,6 +263,8 @@ def _rounded(exact: Fraction, dtype: np.dtype[Any]) -> Any:
     """Round to nearest, ties to even; too large for the dtype is an infinity."""
     info = np.finfo(dtype)
     n, d = abs(exact.numerator), exact.denominator
-    exponent = max(n.bit_length() - d.bit_length() - info.nmant - 1, info.minexp - info.nmant)
+    size = n.bit_length() - d.bit_length()  # of log2(n / d), rounded down, or one more
+    size -= n << max(0, -size) < d << max(0, size)
+    exponent = max(size - info.nmant, info.minexp - info.nmant)  # a digit more would round twice
     digits = round(Fraction(n << max(0, -exponent), d << max(0, exponent)))
     return np.ldexp(dtype.type(digits), exponent) * (-1 if exact < 0 else 1)
