@@ -52,6 +52,13 @@ class Case:
         return int(np.prod(self.shape))
 
     @property
+    def smallest(self) -> "Case":
+        """The same call on one position of two classes."""
+        shape = [1] * len(self.shape)
+        shape[self.axis] = 2
+        return replace(self, shape=tuple(shape))
+
+    @property
     def writes(self) -> bool:
         """Whether the result is as large as the logits."""
         return self.grad or self.function.endswith("softmax")
@@ -297,9 +304,7 @@ def floor_calls(case: Case, data: Data) -> dict[str, Call]:
         if case.writes:  # NumPy's own rounding to float16 is no floor: that is left out
             np.multiply(scratch, scratch.dtype.type(0.5), out=scratch if half else result[0])
 
-    shape = [1] * len(case.shape)
-    shape[case.axis] = 2
-    small = replace(case, shape=tuple(shape))
+    small = case.smallest
     return {
         "memory": in_pieces(memory, [bits, *(a.view(bits.dtype) for a in results)], threads, bits.size),
         "exp": in_pieces(exp, [z], threads, block),
