@@ -217,7 +217,7 @@ def test_rough_sum__on_a_boundary_the_second_look_decides(
     x, y = -terms[:, np.newaxis], np.zeros(len(terms), int)
     if threads > 1:
         monkeypatch.setattr(_blocks, "THREAD_BYTES", 0)
-        monkeypatch.setattr(_blocks, "BLOCK_BYTES", 600 * x.itemsize)
+        monkeypatch.setattr(_blocks, "BLOCK_BYTES", 600 * (x.itemsize + _blocks._COLUMN_BYTES))
         monkeypatch.setattr(ExactSum, "_FEW", 16)
     due = nearest(exact, dtype)
     with crossent.set_num_threads(threads):
