@@ -465,6 +465,27 @@ def test_share__what_the_pool_failed_to_refuse_loses_no_work(monkeypatch, many_b
     assert total.total() == x.sum()
 
 
+def test_share__a_call_in_the_middle_of_asking_for_helpers_gets_none(monkeypatch, many_blocks, own_pool):
+    """A finalizer or a signal's handler that calls the package must not wait for what it interrupted."""
+    z, y = np.random.default_rng(0).standard_normal((40, 30)), np.arange(40) % 30
+    with crossent.set_num_threads(1):
+        due = crossent.cross_entropy(z, y)
+    within = []
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            if not within:
+                within.append(None)
+                within.append(crossent.cross_entropy(z, y))
+            return super().submit(*arguments)
+
+    monkeypatch.setattr(_threads, "ThreadPoolExecutor", Interrupted)
+    with crossent.set_num_threads(2):
+        assert crossent.cross_entropy(z, y) == due
+        assert within == [None, due]
+        assert crossent.cross_entropy(z, y) == due
+
+
 def test_share__without_any_thread_the_caller_works_alone(monkeypatch, many_blocks, own_pool):
     """A system out of threads is no reason not to have a loss."""
 
