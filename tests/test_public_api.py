@@ -25,6 +25,8 @@ FUNCTIONS = {
     "entropy": "(p, axis=-1)",
     "kl_divergence": "(p, q, axis=-1)",
     "perplexity": "(logits, target, *, weight=None, ignore_index=-100, axis=None, where=None)",
+    "set_num_threads": "(n)",
+    "get_num_threads": "()",
 }
 _LOSSES = {
     "nll_loss": (

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossent._sums import ExactSum, row_sum, two_sum
+import crossent
+from crossent import _blocks, _reduction
+from crossent._sums import ExactSum, row_sum, two_sum, wide
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 F64, LONG = np.dtype(np.float64), np.dtype(np.longdouble)
@@ -98,6 +100,17 @@ def test_exact_sum__thousands_of_parts_are_added_up_on_the_way():
     assert total.total() == math.fsum(x)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_exact_sum__of_thousands_of_parts_is_rounded_once(seed):
+    """Regression: 54 digits were kept on the way to 53; 5,000 losses summed to the second nearest float."""
+    x = np.random.default_rng(seed).uniform(0, 10, 5000)
+    total = ExactSum(F64)
+    for piece in np.array_split(x, 20):
+        total.add(piece)
+    assert total.total() == math.fsum(x)
+    assert total.over(np.float64(3)) == math.fsum(x) / 3
+
+
 @pytest.mark.parametrize(
     ("terms", "due"),
     [
@@ -148,3 +161,200 @@ def test_row_sum__a_million_small_terms_beside_a_large_one(classes, exponent):
     assert abs(Fraction(row_sum(a)[0]) - exact) <= 3 * Fraction(2) ** -53 * exact
     a[0] = 0
     assert abs(Fraction(row_sum(a)[0]) - (exact - 1)) <= 3 * Fraction(2) ** -53 * (exact - 1)
+
+
+# ---------------------------------------------------------------------------------------
+# rough sums: what is rounded to a narrower dtype need not be exact, unless it matters
+
+
+def nearest(exact, dtype):
+    """The number of this dtype that is nearest to a fraction; of two, the even one."""
+    guess = np.dtype(dtype).type(float(exact))
+    candidates = [guess, np.nextafter(guess, dtype(np.inf)), np.nextafter(guess, dtype(-np.inf))]
+    bits = f"u{guess.itemsize}"
+    return min(candidates, key=lambda c: (abs(Fraction(float(c)) - exact), int(c.view(bits)) % 2))
+
+
+def rough_total(*pieces):
+    total = ExactSum(F64, rough=True)
+    for piece in pieces:
+        total.add(np.asarray(piece))
+    return total
+
+
+def on_the_boundary(dtype, side, n=1500):
+    """Terms whose sum is halfway between two numbers, or off it by what a plain sum loses term by term."""
+    top = {np.float32: 2.0**24, np.float16: 2.0**11}[dtype]
+    terms = np.zeros(n, dtype)
+    terms[1], terms[n // 2] = top, 1
+    if side:
+        terms[9:81:8] = side * 2.0**-31  # NumPy adds every eighth term to the same, and loses these
+    exact = sum(map(Fraction, terms.astype(float).tolist()))
+    assert exact - Fraction(top + 1) == side * 9 * Fraction(2) ** -31
+    return terms, exact
+
+
+@pytest.fixture
+def sweeps(monkeypatch):
+    """How often a loss has looked at its inputs."""
+    seen, sweep = [], _reduction.sweep
+    monkeypatch.setattr(_reduction, "sweep", lambda *a, **k: (seen.append(1), sweep(*a, **k))[1])
+    return seen
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize(
+    ("dtype", "side"), [(np.float32, -1), (np.float32, 0), (np.float32, 1), (np.float16, 0)]
+)
+def test_rough_sum__on_a_boundary_the_second_look_decides(
+    monkeypatch, sweeps, dtype, side, reduction, threads
+):
+    """A sum in float64 would round to the even neighbour, on whichever side of the middle it lies."""
+    terms, exact = on_the_boundary(dtype, side)
+    if reduction == "mean":  # a power of two leaves the boundary where it is
+        terms, exact = np.concatenate([terms, np.zeros(2048 - len(terms), dtype)]), exact / 2048
+    x, y = -terms[:, np.newaxis], np.zeros(len(terms), int)
+    if threads > 1:
+        monkeypatch.setattr(_blocks, "THREAD_BYTES", 0)
+        monkeypatch.setattr(_blocks, "BLOCK_BYTES", 600 * (x.itemsize + _blocks._COLUMN_BYTES))
+        monkeypatch.setattr(ExactSum, "_FEW", 16)
+    due = nearest(exact, dtype)
+    with crossent.set_num_threads(threads):
+        value = crossent.nll_loss(x, y, reduction=reduction)
+        assert value == due
+        assert len(sweeps) == 2
+        both, grad = crossent.nll_loss_value_and_grad(x, y, reduction=reduction)
+        assert both == due
+        sweeps.clear()
+        own = x.copy()
+        in_place, same = crossent.nll_loss_value_and_grad(own, y, reduction=reduction, out=own)
+        assert in_place == due
+        assert len(sweeps) == 1  # there is nothing left to look at
+        assert same is own
+        np.testing.assert_array_equal(own, grad)
+
+
+@pytest.mark.parametrize("place", [0, 1, "weight"])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_rough_sum__gradient_in_place_of_any_input(place, side):
+    """The second look is at the target and the weights as well."""
+    terms = on_the_boundary(np.float32, side)[0]
+    z, q = np.full(1500, 0.0, np.float32), np.full(1500, 0.5, np.float32)
+    loss = crossent.binary_cross_entropy_with_logits_value_and_grad
+    value, grad = loss(z, q, weight=terms, reduction="sum")
+    own = [z.copy(), q.copy(), terms.copy()]
+    out = own[2 if place == "weight" else place]
+    in_place, same = loss(*own[:2], weight=own[2], reduction="sum", out=out)
+    assert in_place == value
+    np.testing.assert_array_equal(same, grad)
+
+
+def test_rough_sum__elsewhere_one_look_is_enough(sweeps):
+    """Exact sums of a million losses cost more than the losses do: the second look must be rare."""
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        z = rng.standard_normal((2000, 5)).astype([np.float32, np.float16][seed % 2])
+        value = crossent.cross_entropy(z, rng.integers(0, 5, 2000))
+        assert np.isfinite(value)
+    assert len(sweeps) == 20
+
+
+@pytest.mark.parametrize("side", [-1, 0, 1])
+def test_rough_sum__says_that_it_cannot_decide(side):
+    """And an exact one always can."""
+    terms, _ = on_the_boundary(np.float32, side)
+    one, single, half = np.float64(1), np.dtype(np.float32), np.dtype(np.float16)
+    with np.errstate(over="ignore"):
+        assert not rough_total(terms).decides(one, single)
+        assert rough_total(terms).decides(one, half)  # far from any boundary of these
+        exact = ExactSum(F64)
+        exact.add(terms)
+        assert exact.decides(one, single)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1.0, 1e-30, 1e30]),
+    st.booleans(),
+    st.integers(1, 3),
+    st.sampled_from([np.float32, np.float16]),
+)
+def test_rough_sum__what_it_decides_is_the_exact_sum_rounded(seed, scale, mixed, pieces, dtype):
+    """The bound on its error holds for terms of one sign and of both, in one block and in several."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(3000) * 10.0 ** rng.uniform(-9, 0, 3000) * scale
+    x = (x if mixed else np.abs(x)).astype(np.float32)
+    total = rough_total(*np.array_split(x, pieces))
+    exact = math.fsum(x.tolist())
+    assert 0 < total._error < 1e-9 * np.abs(x).sum(dtype=float)
+    assert abs(float(total.total()) - exact) <= total._error + np.spacing(abs(exact))
+    count = np.float64(2500)
+    with np.errstate(all="ignore"):
+        if total.decides(count, np.dtype(dtype)):
+            assert total.over(count).astype(dtype) == (exact / count).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("special", "due"),
+    [([np.inf], np.inf), ([-np.inf], -np.inf), ([np.inf, -np.inf], np.nan), ([np.nan], np.nan)],
+)
+@pytest.mark.parametrize("at", [0, 1500, 2999])
+def test_rough_sum__infinities_and_nan_decide(special, due, at):
+    """In a block that is added roughly, and beside one that is."""
+    x = np.linspace(1, 2, 3000)
+    x[at : at + len(special)] = special[: len(x[at : at + len(special)])]
+    if at == 2999 and len(special) > 1:
+        x[0] = special[1]
+    with np.errstate(invalid="ignore"):
+        total = rough_total(*np.split(x, 3))
+        np.testing.assert_equal(float(total.over(np.float64(3))), due)
+
+
+def test_exact_sum__parts_of_several_threads_are_one_sum():
+    """Each thread adds up its own blocks; how they were dealt out must not show."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal(30_000) * 10.0 ** rng.uniform(-20, 20, 30_000)
+    for kind in (ExactSum(F64), ExactSum(LONG)):
+        due = kind.empty()
+        due.add(x.astype(kind.dtype))
+        total, mine = kind.empty(), [kind.empty() for _ in range(3)]
+        for i, piece in enumerate(np.array_split(x.astype(kind.dtype), 300)):
+            mine[i % 3].add(piece)  # more parts than are kept: some are carried
+        for one in mine:
+            total.merge(one)
+        assert total.total() == due.total()
+        assert total.total().dtype == kind.dtype
+    for terms, expected in (([np.inf], np.inf), ([np.inf, -np.inf], np.nan)):
+        total = ExactSum(F64)
+        for term in terms:
+            one = ExactSum(F64)
+            one.add(np.full(3000, 1.0))
+            one.add(np.array([term]))
+            one._carry()
+            total.merge(one)
+        np.testing.assert_equal(float(total.total()), expected)
+
+
+def test_rough_sum__parts_of_several_threads_keep_their_errors():
+    """A merged sum that forgot how rough its parts are would decide what it cannot."""
+    terms = on_the_boundary(np.float32, 1)[0]
+    total = rough_total()
+    total.merge(rough_total(terms))
+    assert not total.decides(np.float64(1), np.dtype(np.float32))
+    assert total.empty().decides(np.float64(1), np.dtype(np.float32))
+    again = total.empty()  # of the same kind
+    again.add(terms)
+    assert not again.decides(np.float64(1), np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_row_sum__of_subnormal_and_of_very_large_numbers(dtype):
+    """Where the common bit of all terms would be infinite they are added as they are."""
+    info = np.finfo(dtype)
+    a = np.full((64, 2), info.smallest_subnormal, dtype)
+    a[:, 1] = np.ldexp(dtype(1), info.maxexp - 7)  # 64 of them are half of what is infinite
+    with np.errstate(all="ignore"):
+        tiny, large = row_sum(a)
+    assert tiny == 64 * a[0, 0].astype(wide(a.dtype))
+    assert large == np.ldexp(dtype(1), info.maxexp - 1)

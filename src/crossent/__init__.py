@@ -1,6 +1,7 @@
 """Cross-entropy losses and their gradients in pure NumPy, right to the last digits."""
 
 from crossent import exact
+from crossent._threads import get_num_threads, set_num_threads
 from crossent.binary import (
     binary_cross_entropy_with_logits,
     binary_cross_entropy_with_logits_grad,
@@ -45,6 +46,7 @@ __all__ = [
     "cross_entropy_value_and_grad",
     "entropy",
     "exact",
+    "get_num_threads",
     "kl_divergence",
     "log_sigmoid",
     "log_sigmoid_grad",
@@ -57,6 +59,7 @@ __all__ = [
     "nll_loss_value_and_grad",
     "one_hot",
     "perplexity",
+    "set_num_threads",
     "sigmoid",
     "sigmoid_grad",
     "smooth_labels",

@@ -7,8 +7,7 @@ has to make of lists.
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,12 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.typing import ArrayLike, DTypeLike
 
 from crossent._blocks import Operand, sweep
-from crossent._sums import Array, ExactSum, wide
+from crossent._scratch import Array
+from crossent._sums import ExactSum, wide
 
 REDUCTIONS = ("none", "mean", "sum")
+_WORK = (np.dtype(np.float32), np.dtype(np.float64))
+_UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 _OVERLAP_WORK: Any = 100_000  # NumPy's measure; what takes longer to tell apart counts as an overlap
 
 
@@ -72,6 +74,8 @@ def result_dtype(name: str, x: Array, dtype: DTypeLike | None = None) -> np.dtyp
 def work_dtype(result: np.dtype[Any], *factors: Array | None) -> np.dtype[Any]:
     """Return the dtype to compute in: float32 at least, and no narrower than floating factors."""
     floats = [array.dtype for array in factors if array is not None and is_floating(array)]
+    if not floats and result in _WORK:
+        return result
     return np.result_type(np.float32, result, *(dtype.newbyteorder("=") for dtype in floats))
 
 
@@ -98,6 +102,13 @@ def class_axes(x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     if x.ndim == 0 and axes in ((0,), (-1,)):
         return ()  # NumPy and PyTorch reduce a single number, too
     return normalize_axis_tuple(axes, x.ndim, argname="axis")
+
+
+def first(x: Array, axes: tuple[int, ...]) -> Array:
+    """View `x` with some of its axes before the others."""
+    if axes in ((), (0,)):
+        return x
+    return x.transpose((*axes, *(axis for axis in range(x.ndim) if axis not in axes)))
 
 
 def integer(name: str, value: Any) -> int:
@@ -211,6 +222,7 @@ def gradient_array(
     """
     if out is None:
         out = np.empty(x.shape, dtype)
+        return out, Operand(first(out, axes), dtype, len(axes))
     if not isinstance(out, np.ndarray):
         raise ValueError(f"out must be a NumPy array, not a {type(out).__name__}")
     if out.shape != x.shape:
@@ -219,7 +231,7 @@ def gradient_array(
         raise ValueError(f"out of dtype {out.dtype} does not fit the gradient's dtype {dtype}")
     if not out.flags.writeable:
         raise ValueError("out is read-only")
-    canonical = np.moveaxis(out, axes, range(len(axes)))
+    canonical = first(out, axes)
     for operand in operands:
         if operand is not None and _overlap_in_part(canonical, operand.array):
             raise ValueError("out overlaps an input in part; pass the input itself or an array of its own")
@@ -242,7 +254,7 @@ def _overlap_in_part(a: Array, b: Array) -> bool:
 # Canonical forms
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Categories:
     """A problem over classes: arrays with the class axis first, positions after it."""
 
@@ -252,22 +264,31 @@ class Categories:
     work: np.dtype[Any]  # to compute in
     index: Array | None = None  # (*positions), integers
     probability: Array | None = None  # (K, *positions)
-    weight: Array | None = None  # (K,), in `wide` of the work dtype
+    weight: Array | None = None  # (K,), as it was given
     ignore_index: int = -100
     where: Array | None = None  # (*positions), boolean
+    all_count: bool = field(init=False)  # seen at a glance: all labels are classes and none is left out
 
-    @property
-    def class_weights(self) -> Array:
-        """The weights of all classes, ones where there are none: (K,)."""
-        return np.ones(len(self.x), self.wide) if self.weight is None else self.weight
+    def __post_init__(self) -> None:
+        self.all_count = self._all_count()
 
-    @cached_property
-    def all_count(self) -> bool:
-        """Tell whether it can be seen at a glance that all labels are classes and none is left out."""
+    def weights(self, y: Array | slice) -> Array | None:
+        """Return the weights of classes `y`, in `wide`; None where there are none."""
+        return None if self.weight is None else self.weight[y].astype(self.wide)
+
+    def _all_count(self) -> bool:
         y, classes = self.index, len(self.x)
         if y is None or self.where is not None or 0 <= self.ignore_index < classes:
             return False
-        return y.size == 0 or bool(y.min() >= 0 and y.max() < classes)
+        if y.size == 0:
+            return True
+        kind = y.dtype.kind
+        if kind == "i" and y.dtype.isnative and classes < 1 << (8 * y.itemsize - 1):
+            y, kind = (
+                y.view(_UNSIGNED[y.itemsize]),
+                "u",
+            )  # negative numbers are the largest: one look is enough
+        return bool(np.maximum.reduce(y, axis=None) < classes and (kind == "u" or y.min() >= 0))
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -302,7 +323,7 @@ def categories(
     result = result_dtype(name, x, dtype)
     axis = class_axis(name, x, axis)
     ignore_index = integer("ignore_index", ignore_index)
-    z = np.moveaxis(x, axis, 0)
+    z = first(x, (axis,))
     t = real("target", target)
     _check_target(name, x, t, axis, soft)
     floating = is_floating(t)
@@ -326,8 +347,8 @@ def categories(
         dtype=result,
         work=work,
         index=None if floating else t,
-        probability=np.moveaxis(t, axis, 0) if floating else None,
-        weight=None if w is None else w.astype(wide(work)),
+        probability=first(t, (axis,)) if floating else None,
+        weight=w,
         ignore_index=ignore_index,
         where=mask(where, z.shape[1:]),
     )
@@ -374,12 +395,23 @@ def _check_target(name: str, x: Array, t: Array, axis: int, soft: bool) -> None:
 # Class indices: what only a pass over the target can check
 
 
-def kept_labels(y: Array, where: Array | None, ignore_index: int) -> tuple[Array, Array]:
-    """Return class indices that are safe to pick with, and which positions count."""
-    kept = y != ignore_index
-    if where is not None:
-        kept &= where
-    return np.where(kept, y, 0).astype(np.intp), kept
+def kept_labels(problem: Categories, y: Array, where: Array | None) -> tuple[Array, Array | None]:
+    """Return class indices that are safe to pick with, and the positions that do not count, if any."""
+    y = y.astype(np.intp, copy=False)
+    if problem.all_count:
+        return y, None
+    dropped = left_out(y != problem.ignore_index if where is None else (y != problem.ignore_index) & where)
+    if dropped is not None:
+        y = y.copy()
+        y[dropped] = 0
+    return y, dropped
+
+
+def left_out(where: Array | None) -> Array | None:
+    """Return the positions of a block that do not count, None if all do."""
+    if where is None or where.all():
+        return None
+    return np.flatnonzero(~where)
 
 
 def check_labels(problem: Categories) -> None:
@@ -389,11 +421,11 @@ def check_labels(problem: Categories) -> None:
         return
     found = ExactSum(np.dtype(np.float64))
 
-    def rows(y: Array, where: Array | None) -> tuple[Array]:
-        return (_outside(problem, y, where).astype(np.float64),)
+    def rows(y: Array, where: Array | None) -> Array:
+        return _outside(problem, y, where).astype(np.float64)
 
     where = problem.where
-    sweep(rows, [as_is(y), as_is(where)], [found], y.shape)
+    sweep(rows, [as_is(y), as_is(where)], y.shape, sink=found)
     if found.total() == 0:
         return
     wrong = _outside(problem, y, where)  # only now an array of the target's size
@@ -416,9 +448,9 @@ def _outside(problem: Categories, y: Array, where: Array | None) -> Array:
     return wrong if where is None else wrong & where
 
 
-def as_is(array: Array | None) -> Operand | None:
+def as_is(array: Array | None, class_axes: int = 0) -> Operand | None:
     """Make an array, if there is one, an operand in its own dtype."""
-    return None if array is None else Operand(array, array.dtype.newbyteorder("="))
+    return None if array is None else Operand(array, array.dtype.newbyteorder("="), class_axes)
 
 
 def labels(name: str, target: ArrayLike, num_classes: int) -> Array:

@@ -24,7 +24,8 @@ from crossent._arguments import (
     kept_labels,
 )
 from crossent._blocks import Operand, sweep
-from crossent._sums import Array, ExactSum
+from crossent._scratch import Array
+from crossent._sums import ExactSum
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,14 @@ class Reduction:
         self._positions = positions
         self._dtype = dtype
         self._divisor = wide.type(count() if reduction == "mean" else 1)
-        self._sink: Operand | ExactSum = ExactSum(wide)  # where the losses of a block go
+        # Where the losses of a block go.
+        self._sink: Operand | ExactSum
         self._upstream: Operand | None = None  # the cotangents of "none", one for each loss,
         self._shared: Any = wide.type(1)  # or the one that all losses share
         if reduction == "none":
             self._sink = Operand(np.empty(positions, dtype), dtype)
+        else:
+            self._sink = ExactSum(wide, rough=dtype.itemsize < wide.itemsize)
         if grad_output is not None:
             shape = positions if reduction == "none" else ()
             g = broadcast("grad_output", grad_output, shape, "the value")
@@ -65,7 +69,7 @@ class Reduction:
 
     def run(
         self,
-        rows: Callable[..., tuple[Array | None, Array | None]],
+        rows: Callable[..., Array | None],
         operands: Sequence[Operand | None],
         x: Array,
         axes: tuple[int, ...],
@@ -73,29 +77,53 @@ class Reduction:
         value: bool,
         grad: bool,
         out: Array | None,
+        work: np.dtype[Any],
+        bulk: float = 1,
     ) -> tuple[Any, Any]:
-        """Run ``rows(*blocks, g)``, `g` the cotangents or None, to ``(losses, gradient)``.
+        """Run ``rows(*blocks, g, target)``, cotangents and a place for the gradient, to value and gradient.
 
-        What is not wanted is None, in what `rows` returns and in the result.
+        What is not wanted is None: `g` and `target`, what `rows` returns, and the result.
         """
         operands = [*operands, self._upstream]
-        gradient = result = None
+
+        def of_values(*blocks: Any) -> Array | None:
+            return rows(*blocks[:-1], None, None)
+
+        def of_both(*blocks: Any) -> Array | None:
+            g = self._shared if blocks[-2] is None else blocks[-2]
+            return rows(*blocks[:-2], Cotangent(g, self._divisor), blocks[-1])
+
+        result = None
         if grad:
-            result, gradient = gradient_array(out, x, self._dtype, axes, operands)
+            result, target = gradient_array(out, x, self._dtype, axes, operands)
+            if (
+                out is not None
+                and isinstance(self._sink, ExactSum)
+                and any(
+                    operand is not None and np.may_share_memory(result, operand.array) for operand in operands
+                )
+            ):
+                self._sink = ExactSum(self._sink.dtype)  # the gradient takes an input's place: no second look
+            into = target._replace(dtype=work)
+            sweep(
+                of_both, operands, self._positions,
+                sink=self._sink if value else None, target=into, bulk=bulk,
+            )  # fmt: skip
+            if out is None:
+                result = result[()]
+        else:
+            sweep(of_values, operands, self._positions, sink=self._sink, bulk=bulk)
+        return (self._value(of_values, operands, bulk) if value else None), result
 
-        def with_cotangent(*blocks: Array) -> tuple[Array | None, Array | None]:
-            g = self._shared if blocks[-1] is None else blocks[-1]
-            return rows(*blocks[:-1], Cotangent(g, self._divisor) if grad else None)
-
-        sweep(with_cotangent, operands, [self._sink if value else None, gradient], self._positions)
-        if result is not None and out is None:
-            result = result[()]
-        return (self._value() if value else None), result
-
-    def _value(self) -> Any:
+    def _value(
+        self, rows: Callable[..., Array | None], operands: Sequence[Operand | None], bulk: float
+    ) -> Any:
         if isinstance(self._sink, Operand):
             return self._sink.array[()]
         with np.errstate(all="ignore"):
+            if not self._sink.decides(self._divisor, self._dtype):
+                self._sink = ExactSum(self._sink.dtype)
+                sweep(rows, operands, self._positions, sink=self._sink, bulk=bulk)
             return self._sink.over(self._divisor).astype(self._dtype)
 
 
@@ -110,19 +138,22 @@ def count_labels(problem: Categories) -> Any:
         return count_positions(problem.positions, problem.where)
     if problem.weight is None and problem.all_count:
         return problem.index.size
-    w = problem.class_weights
-    total = _sum_of_labels(problem, w)
-    if total == 0 and _sum_of_labels(problem, np.abs(w)) == 0:
+    total = _sum_of_labels(problem, np.positive)
+    if total == 0 and _sum_of_labels(problem, np.abs) == 0:
         return np.nan
     return total
 
 
-def _sum_of_labels(problem: Categories, w: Array) -> Any:
+def _sum_of_labels(problem: Categories, of: Callable[[Array], Array]) -> Any:
     total = ExactSum(problem.wide)
 
-    def rows(y: Array, where: Array | None) -> tuple[Array]:
-        y, kept = kept_labels(y, where, problem.ignore_index)
-        return (np.where(kept, w[y], 0),)
+    def rows(y: Array, where: Array | None) -> Array:
+        y, dropped = kept_labels(problem, y, where)
+        w = problem.weights(y)
+        counted = np.ones(len(y), problem.wide) if w is None else of(w)
+        if dropped is not None:
+            counted[dropped] = 0
+        return counted
 
-    sweep(rows, [as_is(problem.index), as_is(problem.where)], [total], problem.positions)
+    sweep(rows, [as_is(problem.index), as_is(problem.where)], problem.positions, sink=total)
     return total.total()

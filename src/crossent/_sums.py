@@ -3,9 +3,8 @@
 ``np.sum`` adds in an order that changes with memory layout and with the rows beside, and BLAS with
 the batch as well. Two sums replace them here:
 
-* `row_sum` adds the classes of each row. It folds the array, the upper half on the lower half: which
-  terms meet depends on their number alone, and each step is an elementwise addition, the same in
-  every layout. What is left after two steps is added exactly.
+* `row_sum` adds the classes of each row. It folds the array twice, the upper half on the lower half,
+  and adds what is left so that no error shows: which terms meet depends on their number alone.
 * `ExactSum` adds the losses of all positions, exactly, and rounds once, so that the order in which
   blocks arrive cannot matter.
 """
@@ -15,10 +14,11 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-_FEW_TERMS = 128  # so many a row are added with compensation from the start
+from crossent._scratch import Array, room, room_like
+
+_HALVED = 16  # more terms are folded twice
+_FEW_TERMS = 32  # up to so many are added as they are, one row after the other
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
@@ -62,62 +62,79 @@ def _split(a: Array) -> tuple[Array, Array]:
 def row_sum(a: Array) -> Array:
     """Sum ``a`` of shape ``(K, n)`` over its first axis, in float64 or wider: shape ``(n,)``.
 
-    Error bound for terms of one sign, in roundings of the terms' dtype: two for many terms, whose
-    first two halvings are plain, and one for the result. `a` is left as it was.
+    Error bound for terms of one sign, in roundings of the terms' dtype: two where there are many
+    terms, whose first two halvings are plain, and one for the result. `a` is left as it was.
     """
-    if len(a) > _FEW_TERMS:
-        a = _halve(_halve(a))
+    if len(a) > _HALVED:
+        a = _halve(_halve(a, "half"), "quarter")
     if a.dtype != wide(a.dtype):  # float32 terms: float64 has digits to spare
-        return _plain_sum(a.astype(wide(a.dtype)))
+        return _plain_sum(a)
     return _exact_sum(a)
 
 
-def _halve(a: Array) -> Array:
+def _halve(a: Array, name: str) -> Array:
     """Add the last half of the rows of `a` to the first half; a middle row stays as it is."""
     half = len(a) // 2
     kept = len(a) - half
-    result = np.empty_like(a[:kept])
+    result = room_like(name, a[:kept])
     np.add(a[:half], a[kept:], out=result[:half])
-    result[half:] = a[half:kept]
+    if kept > half:
+        result[half] = a[half]
     return result
 
 
 def _plain_sum(a: Array) -> Array:
-    """Fold down to a few rows, then add these one by one."""
-    while len(a) > _FEW_TERMS:
-        a = _halve(a)
-    # Two columns at least: of a single one NumPy would add neighbours first.
-    rows = np.zeros((len(a), a.shape[1] + 1), a.dtype)
-    rows[:, :-1] = a
-    total: Array = rows.sum(axis=0)[:-1]
-    return total
+    """Sum in an order that the number of terms alone decides, in `wide`.
+
+    NumPy adds rows that follow each other in memory one by one, and the numbers of one row in pairs:
+    each is the same in every batch as long as memory looks the same, so it is made to.
+    """
+    if len(a) <= _FEW_TERMS:  # two columns at least: a single one would be a row of numbers
+        n = a.shape[1]
+        rows = room("rows", (len(a), max(2, n)), wide(a.dtype))
+        rows[:, :n] = a
+        if n < 2:
+            rows[:, n:] = 0
+        total: Array = np.add.reduce(rows, axis=0)
+        return total if n > 1 else total[:n]
+    columns = a.T
+    if a.dtype != wide(a.dtype) or not columns.flags.c_contiguous:
+        columns = room("columns", columns.shape, wide(a.dtype))
+        columns[...] = a.T
+    sums: Array = np.add.reduce(columns, axis=1)
+    return sums
 
 
 def _exact_sum(a: Array) -> Array:
-    """Split all terms of a column at common bits; the pieces of one cut add without error.
-
-    With ``sigma`` a power of two above ``2 K max|a|``, ``(a + sigma) - sigma`` rounds each term to a
-    multiple of ``sigma * eps / 2``, of which any sum below ``sigma`` is a float. What remains is smaller
-    by ``2 K eps`` and is cut again: twice up to 2**15 terms, until the rest cannot be seen.
-    """
-    digits = np.finfo(a.dtype).nmant + 1
-    headroom = len(a).bit_length() + 1
-    cuts = -(-(len(a).bit_length() + digits + 3) // (digits - headroom))
-    largest = np.maximum(a.max(axis=0, initial=0), -a.min(axis=0, initial=0))  # (n,)
-    exponent = np.frexp(largest)[1] + headroom
-    total: Array = np.zeros_like(largest)
-    left = upper = a
-    for cut in range(cuts):
-        if cut > 0:
-            left = np.subtract(left, upper, out=upper)
-        sigma = np.ldexp(a.dtype.type(1), exponent - cut * (digits - headroom))
-        upper = np.add(left, sigma, out=left if 0 < cut == cuts - 1 else None)
-        upper -= sigma
-        total += upper.sum(axis=0)
+    """Add the terms so that only the result is rounded."""
+    upper, lower = _split_sum(a)
+    total = upper + lower
     plain = ~np.isfinite(total)  # infinities, NaN, and terms so large that sigma is infinite
     if plain.any():
         total[plain] = _plain_sum(a[:, plain])
     return total
+
+
+def _split_sum(a: Array) -> tuple[Array, Array]:
+    """Split all terms of a column at a common bit; the upper pieces add without error.
+
+    With ``sigma`` a power of two above ``2 K max|a|``, ``(a + sigma) - sigma`` rounds each term to a
+    multiple of ``sigma * eps / 2``, of which any sum below ``sigma`` is a float. What remains of all terms is
+    less than ``K sigma * eps``, and its own rounding errors cannot be seen.
+    """
+    largest = np.maximum(a.max(axis=0, initial=0), -a.min(axis=0, initial=0))  # (n,)
+    sigma = np.ldexp(a.dtype.type(1), np.frexp(largest)[1] + len(a).bit_length() + 1)
+    upper = np.add(a, sigma, out=room_like("upper", a))
+    upper -= sigma
+    total = _plain_sum(upper)
+    np.subtract(a, upper, out=upper)
+    return total, _plain_sum(upper)
+
+
+def double_sum(a: Array) -> tuple[Array, Array]:
+    """Sum ``a (K,)`` of a wide dtype to twice its digits: the sum and what it lacks."""
+    upper, lower = _split_sum(a[:, np.newaxis])
+    return two_sum(upper, lower)
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -126,30 +143,55 @@ def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 class ExactSum:
-    """A running sum that is exact until it is read, hence the same for any order of its terms."""
+    """A running sum that is exact until it is read, hence the same for any order of its terms.
+
+    Where the sum will be rounded to a narrower dtype than it is taken in, it may be `rough`: blocks of
+    many terms are then added with rounding errors, whose bound tells in the end whether they could
+    change the result. They hardly ever can; then the sum must be taken again.
+    """
 
     _FEW = 512  # terms that are kept as they are: faster than taking them apart
     _MANY = 2048  # parts that are added up before there are more
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
+    def __init__(self, dtype: np.dtype[Any], *, rough: bool = False) -> None:
         self.dtype = dtype  # of the total: float64 or longdouble
-        self._parts: list[Any] = []  # finite floats
+        self._rough = rough
+        self._error = 0.0  # bound for the distance to the exact sum
+        self._parts: list[Any] = []
         self._carried = Fraction(0)
         self._special = 0.0  # the sum of all infinities and NaN
 
+    def empty(self) -> "ExactSum":
+        """Return a sum of the same kind, of nothing."""
+        return ExactSum(self.dtype, rough=self._rough)
+
+    def merge(self, other: "ExactSum") -> None:
+        """Add all terms of another sum."""
+        self._parts += other._parts
+        self._carried += other._carried
+        self._special += other._special
+        self._error += other._error
+
     def add(self, x: Array) -> None:
-        """Add the terms of `x`, an array of shape ``(n,)`` of this sum's dtype."""
-        finite = np.isfinite(x)
-        if not finite.all():
-            self._special += float(x[~finite].sum())
-            x = x[finite]
+        """Add the terms of `x`, an array of shape ``(n,)``."""
         if x.size <= self._FEW:
-            self._parts += x.tolist()
-        else:
-            self._extract(x)
+            self._parts += x.astype(self.dtype, copy=False).tolist()
+        elif not self._roughly(x):
+            self._extract(x.astype(self.dtype, copy=False))
         if len(self._parts) > self._MANY:
-            self._carried += sum(map(_fraction, self._parts))
-            self._parts = []
+            self._carry()
+
+    def _roughly(self, x: Array) -> bool:
+        """Add the terms as NumPy does: in pairs, or in the pieces of its buffer, which follow each other."""
+        if not self._rough:
+            return False
+        total = x.sum(dtype=self.dtype)
+        if not np.isfinite(total):
+            return False
+        size = total if x.min() >= 0 else np.abs(x).sum(dtype=self.dtype)
+        self._parts.append(total)
+        self._error += float(size * np.finfo(self.dtype).eps) * (64 + x.size / 512)
+        return True
 
     def _extract(self, x: Array) -> None:
         """Split the terms at a common bit; the upper pieces add without error, in any order.
@@ -158,37 +200,59 @@ class ExactSum:
         term to a multiple of ``sigma * eps / 2``. All sums of these stay below ``sigma``, so that
         each of them is a float. What is left of the terms is smaller by ``2 n eps``; repeat.
         """
+        finite = np.isfinite(x)
+        if not finite.all():
+            self._parts += x[~finite].tolist()
+            x = x[finite]
         headroom = x.size.bit_length() + 1
-        while largest := np.abs(x).max():
+        while largest := np.abs(x).max(initial=0):
             exponent = int(np.frexp(largest)[1]) + headroom
             if exponent >= np.finfo(self.dtype).maxexp:  # sigma would overflow
                 self._parts += x.tolist()
                 return
             sigma = np.ldexp(self.dtype.type(1), exponent)
-            upper = (x + sigma) - sigma
+            upper = x + sigma
+            upper -= sigma
             self._parts.append(upper.sum())
             x = x - upper
 
+    def _carry(self) -> None:
+        """Add up the parts, the finite ones as fractions."""
+        for part in self._parts:
+            if abs(part) < math.inf:
+                self._carried += _fraction(part)
+            else:
+                self._special += float(part)
+        self._parts = []
+
     def total(self) -> Any:
         """Return the sum, rounded once."""
-        if self._special != 0:
-            return self.dtype.type(self._special)
-        if self.dtype == np.float64 and not self._carried:
+        if self.dtype == np.float64 and not self._carried and not self._special:
             try:
                 return np.float64(math.fsum(self._parts))
-            except OverflowError:  # perhaps only on the way
+            except (OverflowError, ValueError):  # perhaps only on the way; infinities of both signs
                 pass
-        return _rounded(self._exactly(), self.dtype)
+        self._carry()
+        if self._special != 0:
+            return self.dtype.type(np.nan if math.isnan(self._special) else self._special)
+        return _rounded(self._carried, self.dtype)
 
     def over(self, divisor: Any) -> Any:
         """Return the sum divided by a number, finite also where the sum itself overflows."""
         total = self.total()
         if np.isinf(total) and self._special == 0 and np.isfinite(divisor) and divisor != 0:
-            return _rounded(self._exactly() / _fraction(divisor), self.dtype)
+            self._carry()
+            if self._special == 0:
+                return _rounded(self._carried / _fraction(divisor), self.dtype)
         return total / divisor
 
-    def _exactly(self) -> Fraction:
-        return self._carried + sum(map(_fraction, self._parts))
+    def decides(self, divisor: Any, dtype: np.dtype[Any]) -> bool:
+        """Tell whether the sum over a number, rounded to `dtype`, is that of the exact sum."""
+        if not self._error:
+            return True
+        total = self.total()
+        low, high = (np.nextafter(total + e, math.copysign(np.inf, e)) for e in (-self._error, self._error))
+        return bool((low / divisor).astype(dtype) == (high / divisor).astype(dtype))
 
 
 def _fraction(number: Any) -> Fraction:
@@ -199,6 +263,8 @@ def _rounded(exact: Fraction, dtype: np.dtype[Any]) -> Any:
     """Round to nearest, ties to even; too large for the dtype is an infinity."""
     info = np.finfo(dtype)
     n, d = abs(exact.numerator), exact.denominator
-    exponent = max(n.bit_length() - d.bit_length() - info.nmant - 1, info.minexp - info.nmant)
+    size = n.bit_length() - d.bit_length()  # of log2(n / d), rounded down, or one more
+    size -= n << max(0, -size) < d << max(0, size)
+    exponent = max(size - info.nmant, info.minexp - info.nmant)  # a digit more would round twice
     digits = round(Fraction(n << max(0, -exponent), d << max(0, exponent)))
     return np.ldexp(dtype.type(digits), exponent) * (-1 if exact < 0 else 1)

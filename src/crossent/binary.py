@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
-from crossent._blocks import Operand
+from crossent._blocks import Cut, Operand, Target
 from crossent._reduction import Cotangent, Reduction, count_positions
-from crossent._sums import Array, corrected, two_product, wide
+from crossent._scratch import Array, room_like
+from crossent._sums import corrected, two_product, two_sum, wide
 from crossent.lse import times
-from crossent.sigmoids import sigmoid_pair, softplus_pair
+from crossent.sigmoids import exp_minus_size, softplus_rows
 
 
 def binary_cross_entropy_with_logits(
@@ -216,38 +217,73 @@ def _binary(
     )  # fmt: skip
     operands = [*(a if a is None else Operand(a, work) for a in (x, y, w, c)), desk.as_is(kept)]
     rows = partial(_binary_rows, value, work == result)
-    return end.run(rows, operands, x, (), value=value, grad=grad, out=out)
+    return end.run(rows, operands, x, (), value=value, grad=grad, out=out, work=work)
 
 
 # --------------------------------------------------------------------------------------------------
-# Row maths: all arrays (n,); g None where no gradient is wanted.
+# Row maths: all arrays (n,); the gradient is written where there is a target.
 
 
 def _binary_rows(
     value: bool,
     tight: bool,
-    z: Array,
-    y: Array,
-    w: Array | None,
-    c: Array | None,
-    where: Array | None,
-    g: Cotangent | None,
-) -> tuple[Array | None, Array | None]:
-    yes = y if c is None else c * y
-    no = 1 - y
-    loss = grad = None
+    z: Array, y: Array, w: Array | None, c: Array | None, where: Array | None,
+    g: Cotangent | None, target: Target | None,
+) -> Array | None:  # fmt: skip
+    """``no * softplus(z) + yes * softplus(-z)`` with ``yes = c y`` and ``no = 1 - y``.
+
+    In terms of ``t = exp(-|z|)`` it is ``(no + yes) log(1 + t) + near |z|`` and its slope, for positive z,
+    ``(near - far t) / (1 + t)``, where of `yes` and `no` `near` is the one of the less likely label,
+    and `far` the other. `d` and `e` are these with their signs.
+    """
+    dropped = desk.left_out(where)
+    h = room_like("h", y)
+    h[...] = z >= 0
+    t = exp_minus_size(z, "t")
+    both = low = None
+    if c is None:
+        d = np.subtract(h, y, out=room_like("d", y))
+        e = np.subtract(1, h, out=h)
+        e -= y
+    else:
+        yes, no = c * y, 1 - y
+        both = no + yes
+        d, e = no * h, no
+        d -= yes * (1 - h)
+        np.subtract(np.subtract(no, yes, out=no), d, out=e)
+        if tight:  # no digits to spare: put the roundings of no + yes back
+            low = two_product(c, y)[1] + two_sum(1 - y, yes)[1] + two_sum(np.ones_like(y), -y)[1]
+    loss = None
     if value:
-        if_no, if_yes = softplus_pair(z)
-        loss = times(no, if_no)
-        if tight and c is not None:  # no digits to spare: put the rounding error of c y back
-            loss = corrected(loss, two_product(c, y)[1] * if_yes)
-        loss += times(yes, if_yes)
+        log = np.log1p(t, out=room_like("log", t))
+        loss = np.multiply(d, z, out=room_like("loss", d))
+        loss += log if both is None else log * both
+        if low is not None:
+            loss = corrected(loss, low * log)
+        if np.isnan(loss.min(initial=0)):  # 0 * inf is 0 here
+            strange = np.flatnonzero(np.isnan(loss))
+            loss[strange] = _separately(z[strange], y[strange], 1 if c is None else c[strange])
         if w is not None:
             loss = times(w, loss)
-    if g is not None:
-        p, not_p = sigmoid_pair(z)
-        grad = no * p - yes * not_p
-        grad *= g.value / g.divisor if w is None else w * (g.value / g.divisor)
-    if where is not None:
-        loss, grad = (a if a is None else np.where(where, a, 0) for a in (loss, grad))
-    return loss, grad
+        if dropped is not None:
+            loss[dropped] = 0
+    if g is not None and target is not None:
+        slope = np.multiply(e, t, out=e)
+        slope += d
+        t += 1
+        slope /= t
+        factor = (g.value / g.divisor).astype(slope.dtype)
+        if w is not None:
+            factor = w * factor
+
+        def fill(_: Cut, grad: Array) -> None:
+            np.multiply(slope, factor, out=grad, casting="same_kind")
+            if dropped is not None:
+                grad[dropped] = 0
+
+        target.write(fill)
+    return loss
+
+
+def _separately(z: Array, y: Array, c: Array | int) -> Array:
+    return times(1 - y, softplus_rows(z)) + times(c * y, softplus_rows(-z))

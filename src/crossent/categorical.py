@@ -19,6 +19,7 @@ Reference: C. M. Bishop, "Pattern Recognition and Machine Learning" (2006), sect
 smoothing: C. Szegedy et al., "Rethinking the Inception architecture" (2016).
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -27,10 +28,19 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
-from crossent._blocks import Operand
+from crossent._blocks import Block, Cut, Operand, Target
 from crossent._reduction import Cotangent, Reduction, count_labels
-from crossent._sums import Array, product, row_sum
-from crossent.lse import coefficient, cost, exponentials, log_softmax_pullback, scaled, times
+from crossent._scratch import Array, room_like
+from crossent._sums import double_sum, product, two_product, two_sum
+from crossent.lse import (
+    Distribution,
+    coefficient,
+    cost,
+    exponentials,
+    log_softmax_pullback,
+    scale,
+    times,
+)
 
 
 def cross_entropy(
@@ -268,90 +278,223 @@ def _cross_entropy(
         lambda: count_labels(problem), grad_output,
     )  # fmt: skip
     rows: Any
-    if problem.probability is not None:
-        rows = partial(_probability_rows, problem, s, value)
-        target_operand: Operand | None = Operand(problem.probability, problem.work, 1)
+    bulk: float
+    if problem.probability is None and s == 0:
+        rows, bulk = partial(_index_rows, problem), 1
+    elif problem.probability is None:
+        rows, bulk = partial(_smoothed_rows, problem, _Blend(problem, s), value), 1.25
+    elif s == 0 and problem.weight is None:
+        rows, bulk = partial(_probability_rows, None, value), 1.25
     else:
-        rows = partial(_smoothed_rows, problem, s, value) if s > 0 else partial(_index_rows, problem)
-        target_operand = desk.as_is(problem.index)
-    operands = [Operand(problem.x, problem.work, 1), target_operand, desk.as_is(problem.where)]
-    return end.run(rows, operands, x, (problem.axis,), value=value, grad=grad, out=out)
+        rows, bulk = partial(_probability_rows, _Blend(problem, s), value), 2
+    if bulk > 1 and x.dtype != problem.work:  # copies
+        bulk = 2
+    t = desk.as_is(problem.index)
+    if problem.probability is not None:
+        t = Operand(problem.probability, problem.work, 1)
+    operands = [Operand(problem.x, problem.work, 1), t, desk.as_is(problem.where)]
+    return end.run(
+        rows, operands, x, (problem.axis,), value=value, grad=grad, out=out, work=problem.work,
+        bulk=bulk,
+    )  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------
-# Row maths: z (K, n), classes first; y, where (n,); q, t (K, n); g None where no gradient is wanted.
-# Each returns the losses (n,) and the gradient (K, n).
-
-Rows = tuple[Array | None, Array | None]
+# Row maths: z (K, n), classes first; y, where (n,); q, t (K, n). Each returns the losses (n,) and, where
+# there is a target, writes the gradient (K, n) into it.
 
 
 def _index_rows(
-    problem: desk.Categories, z: Array, y: Array, where: Array | None, g: Cotangent | None
-) -> Rows:
+    problem: desk.Categories,
+    z: Block, y: Array, where: Array | None, g: Cotangent | None, target: Target | None,
+) -> Array:  # fmt: skip
     """One class index a column: ``w_y * -log p_y``."""
-    y, kept = desk.kept_labels(y, where, problem.ignore_index)
-    columns = np.arange(len(y))
+    y, dropped = desk.kept_labels(problem, y, where)
     e = exponentials(z, y)
-    w = np.ones_like(e.own) if problem.weight is None else problem.weight[y]  # (n,)
-    loss = np.where(kept, cost(w, z[y, columns].astype(w.dtype), e), 0)  # (n,)
-    if g is None:
-        return loss, None
-    c, power = coefficient(w, g, e)  # (n,) w_y g / s
-    grad = scaled(e.others, c, power)  # (K, n) p w_y g
-    grad[y, columns] = -e.rest * power * c  # p_y - 1 without the cancellation
-    return loss, _only(kept, grad)
+    w = problem.weights(y)  # (n,)
+    loss = cost(w, e)  # (n,)
+    if dropped is not None:
+        loss[dropped] = 0
+    if g is not None and target is not None:
+        c, power = coefficient(w, g, e)  # (n,) w_y g / s
+
+        def fill(cut: Cut, grad: Array) -> None:
+            scale(e[cut], c, power, grad)  # (K, n) p w_y g
+            cut.put(grad, y, -e.rest * power * c)  # p_y - 1 without the cancellation
+            if dropped is not None:
+                grad[:, dropped] = 0
+
+        target.write(fill)
+    return loss
 
 
 def _smoothed_rows(
-    problem: desk.Categories, s: float, value: bool,
-    z: Array, y: Array, where: Array | None, g: Cotangent | None,
-) -> Rows:  # fmt: skip
+    problem: desk.Categories, blend: "_Blend", value: bool,
+    z: Block, y: Array, where: Array | None, g: Cotangent | None, target: Target | None,
+) -> Array | None:  # fmt: skip
     """One class index a column, smoothed: ``t = (1 - s) w_y [k = y] + (s / K) w``."""
-    y, kept = desk.kept_labels(y, where, problem.ignore_index)
-    w = problem.class_weights  # (K,)
-    spread = Fraction(s) / len(z)
-    t = np.empty_like(z)  # (K, n)
-    t[...] = product(w, spread)[:, np.newaxis]
-    t[y, np.arange(len(y))] = product(w, 1 - Fraction(s) + spread)[y]
-    return _soft_rows(z, t, kept, value, g)
+    y, dropped = desk.kept_labels(problem, y, where)
+    return _soft_rows(z, _Smoothed(blend, y, z.cuts), dropped, value, g, target)
 
 
 def _probability_rows(
-    problem: desk.Categories, s: float, value: bool,
-    z: Array, q: Array, where: Array | None, g: Cotangent | None,
-) -> Rows:  # fmt: skip
+    blend: "_Blend | None", value: bool,
+    z: Block, q: Block, where: Array | None, g: Cotangent | None, target: Target | None,
+) -> Array | None:  # fmt: skip
     """A distribution a column: ``t = w ((1 - s) q + s / K)``."""
-    t = q  # (K, n)
-    if s > 0 or problem.weight is not None:
-        w = problem.class_weights  # (K,)
-        t = q * product(w, 1 - Fraction(s)).astype(q.dtype)[:, np.newaxis]
-    if s > 0:
-        t += product(w, Fraction(s) / len(q)).astype(q.dtype)[:, np.newaxis]
-    kept = np.ones(z.shape[1], np.bool_) if where is None else where
-    return _soft_rows(z, t, kept, value, g)
+    t = Distribution(q) if blend is None else _Blended(blend, q)
+    return _soft_rows(z, t, desk.left_out(where), value, g, target)
 
 
-def _soft_rows(z: Array, t: Array, kept: Array, value: bool, g: Cotangent | None) -> Rows:
+def _soft_rows(
+    z: Block, t: Distribution, dropped: Array | None, value: bool, g: Cotangent | None, target: Target | None
+) -> Array | None:
     """``sum_j t_j (-log p_j)``, with the argmax ``k`` out of the sum: ``-log p_j = L + (z_k - z_j)``."""
-    columns = np.arange(z.shape[1])
-    k = z.argmax(axis=0)  # (n,)
+    k, z_k = z.largest()  # (n,)
     e = exponentials(z, k)
-    loss = grad = None
+    loss = None
     if value:
-        below = row_sum(times(t, z[k, columns] - z))  # (n,)
-        overflow = np.flatnonzero(~np.isfinite(below))  # perhaps of z_k - z_j alone, not times t_j
-        if overflow.size:
-            half, factor = z[:, overflow].astype(e.own.dtype) / 2, t[:, overflow].astype(e.own.dtype)
-            below[overflow] = row_sum(2 * times(factor, half.max(axis=0) - half))
-        loss = row_sum(t) * np.log1p(e.rest / e.own) + below
-        loss = np.where(kept, loss, 0)
-    if g is not None:
-        grad = _only(kept, log_softmax_pullback(e, k, t, g))
-    return loss, grad
+        others, t_k = t.sums(k)
+        below = z.sum(
+            lambda cut: t.weigh(cut, np.subtract(z_k, z[cut], out=room_like("below", z[cut])))
+        )  # (n,)
+        strange = np.flatnonzero(~np.isfinite(below))
+        if strange.size:  # 0 * inf, or an overflow of z_k - z_j alone, not times t_j
+            m = z_k[strange].astype(below.dtype) / 2
+            below[strange] = z.sum(
+                lambda cut: (
+                    2 * times(t[cut][:, strange].astype(m.dtype), m - z[cut][:, strange].astype(m.dtype) / 2)
+                )
+            )
+        loss = (others + t_k) * np.log1p(e.rest / e.own) + below
+        if dropped is not None:
+            loss[dropped] = 0
+    if g is not None and target is not None:
+        log_softmax_pullback(e, t, g, dropped, target)
+    return loss
 
 
-def _only(kept: Array, grad: Array) -> Array:
-    """Make the gradient of positions that do not count exactly 0, whatever they hold."""
-    if not kept.all():
-        grad[:, ~kept] = 0
-    return grad
+class _Blend:
+    """What all positions share of ``w ((1 - s) q + s / K)``, each product rounded once.
+
+    Weights are taken a cut at a time: not even an array of one number a class may grow with the input.
+    """
+
+    def __init__(self, problem: desk.Categories, s: float) -> None:
+        self._problem = problem
+        self._others = Fraction(s) / len(problem.x)
+        self._label = 1 - Fraction(s)
+        self._kept: dict[str, Array] = {}  # what holds for all classes
+        self._total: tuple[Array, Array] | None = None
+
+    def of_q_in(self, cut: Cut) -> Array:
+        """Return `of_q` for a cut of classes: ``(k, 1)``, or ``(1, 1)`` without weights."""
+        return self._in("of_q", self.of_q, cut)
+
+    def spread_in(self, cut: Cut) -> Array:
+        """Return `spread` for a cut of classes, in the same way."""
+        return self._in("spread", self.spread, cut)
+
+    def _in(self, name: str, numbers: Callable[[slice], Array], cut: Cut) -> Array:
+        if name in self._kept:
+            return self._kept[name]
+        column = numbers(slice(cut.start, cut.stop))[:, np.newaxis]
+        if cut.whole or self._problem.weight is None:
+            self._kept[name] = column
+        return column
+
+    def of_q(self, y: Array | slice) -> Array:
+        """Return ``w (1 - s)`` of classes `y`: what a probability is multiplied by."""
+        return self._product(y, self._label)
+
+    def spread(self, y: Array | slice) -> Array:
+        """Return ``w s / K`` of classes `y`."""
+        return self._product(y, self._others)
+
+    def label(self, y: Array) -> Array:
+        """Return ``w (1 - s + s / K)`` of labels `y`."""
+        return product(self._weights(y), self._label + self._others)
+
+    def total(self, cuts: list[Cut]) -> tuple[Array, Array]:
+        """Return the sum of `spread` over all classes, to twice its digits."""
+        if self._total is not None:
+            return self._total
+        high = low = np.zeros(1, self._problem.wide)
+        for cut in cuts:
+            part, rest = double_sum(self.spread_in(cut)[:, 0].astype(high.dtype))
+            if self._problem.weight is None:
+                part, rest = two_product(part, np.full(1, cut.stop - cut.start, high.dtype))
+            high, error = two_sum(high, part)
+            low = low + (error + rest)
+        self._total = high, low
+        return high, low
+
+    def _product(self, y: Array | slice, factor: Fraction) -> Array:
+        w, work = self._weights(y), self._problem.work
+        if work != w.dtype:  # float32 does not notice float64's roundings
+            rounded: Array = (w * w.dtype.type(float(factor))).astype(work)
+            return rounded
+        return product(w, factor)
+
+    def _weights(self, y: Array | slice) -> Array:
+        w = self._problem.weights(y)
+        return np.ones(1, self._problem.wide) if w is None else w
+
+
+class _Blended(Distribution):
+    """``t = w ((1 - s) q + s / K)`` for probabilities ``q``."""
+
+    def __init__(self, blend: _Blend, q: Block) -> None:
+        super().__init__(q)
+        self._blend = blend
+
+    def __getitem__(self, cut: Cut) -> Array:
+        part: Array = self.t[cut] * self._blend.of_q_in(cut)
+        part += self._blend.spread_in(cut)
+        return part
+
+    def at(self, k: Array) -> Array:
+        t_k: Array = self.t.pick(k) * self._blend.of_q(k) + self._blend.spread(k)
+        return t_k
+
+
+class _Smoothed(Distribution):
+    """``t = (1 - s) w_y [k = y] + (s / K) w`` for class indices ``y``: columns differ in one entry."""
+
+    def __init__(self, blend: _Blend, y: Array, cuts: list[Cut]) -> None:
+        self._blend = blend
+        self._y = y
+        self._cuts = cuts
+        self._label = blend.label(y)  # (n,) or (1,)
+
+    def __getitem__(self, cut: Cut) -> Array:
+        spread = self._blend.spread_in(cut)
+        part = np.empty((cut.stop - cut.start, len(self._y)), spread.dtype)
+        part[...] = spread
+        cut.put(part, self._y, self._label)
+        return part
+
+    def sums(self, k: Array) -> tuple[Array, Array]:
+        high, low = self._blend.total(self._cuts)
+        apart = self._y != k
+        at_k, at_y = (self._blend.spread(classes).astype(high.dtype) for classes in (k, self._y))
+        s, error = two_sum(high, -at_k)
+        for term in (self._label * apart, -at_y * apart):
+            s, rounding = two_sum(s, term)
+            error = error + rounding
+        return s + (error + low), np.where(apart, at_k, self._label)
+
+    def weigh(self, cut: Cut, x: Array) -> Array:
+        at_y = cut.take(x, self._y) * self._label
+        x *= self._blend.spread_in(cut)
+        cut.put(x, self._y, at_y)
+        return x
+
+    def scaled(self, cut: Cut, factor: Array) -> Array:
+        product: Array = self._blend.spread_in(cut) * factor
+        return product
+
+    def subtract(self, cut: Cut, out: Array, factor: Array, product: Array) -> None:
+        at_y = cut.take(out, self._y) - self._label * factor
+        out -= product
+        cut.put(out, self._y, at_y)

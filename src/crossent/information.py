@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossent import _arguments as desk
-from crossent._blocks import Operand, sweep
-from crossent._sums import Array, row_sum, wide
+from crossent._blocks import Block, Cut, Operand, sweep
+from crossent._scratch import Array
+from crossent._sums import wide
 from crossent.categorical import mean_cross_entropy
 
 
@@ -153,10 +154,10 @@ def _over_classes(rows: Any, name: str, x: Array, axis: int, *arrays: Array) -> 
     axis = desk.class_axis(name, x, axis)
     dtype = np.result_type(*(desk.result_dtype(name, array) for array in arrays))
     work = wide(desk.work_dtype(dtype))
-    operands = [Operand(np.moveaxis(array, axis, 0), work, 1) for array in arrays]
+    operands = [Operand(desk.first(array, (axis,)), work, 1) for array in arrays]
     positions = operands[0].array.shape[1:]
     value = Operand(np.empty(positions, dtype), dtype)
-    sweep(rows, operands, [value], positions)
+    sweep(rows, operands, positions, sink=value, bulk=2)
     return value.array[()]
 
 
@@ -164,20 +165,28 @@ def _over_classes(rows: Any, name: str, x: Array, axis: int, *arrays: Array) -> 
 # Row maths: p, q (K, n), classes first.
 
 
-def _entropy_rows(p: Array) -> tuple[Array]:
-    terms = p * np.log(p)  # (K, n)
-    terms[p == 0] = 0
-    return (0 - row_sum(terms),)  # 0 - 0 is 0, where -0 would show as -0.0
+def _entropy_rows(p: Block) -> Array:
+    def terms(cut: Cut) -> Array:
+        part = p[cut]
+        terms: Array = part * np.log(part)  # (k, n)
+        terms[part == 0] = 0
+        return terms
+
+    return 0 - p.sum(terms)  # 0 - 0 is 0, where -0 would show as -0.0
 
 
-def _kl_rows(p: Array, q: Array) -> tuple[Array]:
-    ratio = p / q  # (K, n)
+def _kl_rows(p: Block, q: Block) -> Array:
+    return p.sum(lambda cut: _kl_terms(p[cut], q[cut]))
+
+
+def _kl_terms(p: Array, q: Array) -> Array:
+    ratio = p / q  # (k, n)
     near = np.log1p((p - q) / q)  # p - q is exact for q / 2 <= p <= 2 q
     log = np.where((ratio >= 0.5) & (ratio <= 2), near, np.log(ratio))
     far = (ratio < np.finfo(ratio.dtype).tiny) | (ratio == np.inf)
     if far.any():
         log = np.where(far, np.log(p) - np.log(q), log)
-    terms = p * log
+    terms: Array = p * log
     terms[p == 0] = 0
     terms[(p < 0) | (q < 0) | np.isnan(q)] = np.nan
-    return (row_sum(terms),)
+    return terms

@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
-from crossent._blocks import Operand, sweep
+from crossent._blocks import Block, Cut, Operand, Target, sweep
 from crossent._reduction import Cotangent
-from crossent._sums import Array, corrected, row_sum, two_product, two_sum, wide
+from crossent._scratch import Array, room, room_like
+from crossent._sums import corrected, two_product, two_sum, wide
 
 
 def logsumexp(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, *, keepdims: bool = False) -> Any:
@@ -79,7 +80,7 @@ def logsumexp(x: ArrayLike, axis: int | tuple[int, ...] | None = -1, *, keepdims
     """
     z, positions, dtype, work, axes, _ = _summed(x, axis)
     value = Operand(np.empty(positions, dtype), dtype)
-    sweep(_logsumexp_rows, [Operand(z, work, max(1, len(axes)))], [value], positions)
+    sweep(_logsumexp_rows, [Operand(z, work, max(1, len(axes)))], positions, sink=value)
     result = np.expand_dims(value.array, axes) if keepdims else value.array
     return result[()]
 
@@ -129,8 +130,9 @@ def logsumexp_grad(
     if grad_output is not None:
         g = desk.broadcast("grad_output", grad_output, shape, "the value").reshape(positions)
     operands = [Operand(z, work, max(1, len(axes))), g if g is None else Operand(g, wide(work))]
-    result, gradient = desk.gradient_array(out, array, dtype, axes, operands)
-    sweep(_logsumexp_grad_rows, operands, [gradient], positions)
+    result, target = desk.gradient_array(out, array, dtype, axes, operands)
+    memory = target.array if axes else target.array[np.newaxis]
+    sweep(_logsumexp_grad_rows, operands, positions, target=Operand(memory, work, max(1, len(axes))))
     return result if out is not None else result[()]
 
 
@@ -139,7 +141,7 @@ def _summed(x: ArrayLike, axis: int | tuple[int, ...] | None) -> tuple[Any, ...]
     array = desk.real("x", x)
     axes = desk.class_axes(array, axis)
     dtype = desk.result_dtype("x", array)
-    z = np.moveaxis(array, axes, range(len(axes))) if axes else array[np.newaxis]
+    z = desk.first(array, axes) if axes else array[np.newaxis]
     return z, z.shape[max(1, len(axes)) :], dtype, desk.work_dtype(dtype), axes, array
 
 
@@ -228,7 +230,7 @@ def softmax_grad(
     """
     # The probabilities sum to 1: adding a constant to g changes nothing, and ones are as good as 0.
     g = 0 if grad_output is None else grad_output
-    return _map_rows(_softmax_grad_rows, x, axis, dtype, g, out)
+    return _map_rows(_softmax_grad_rows, x, axis, dtype, g, out, bulk=3)
 
 
 def log_softmax(x: ArrayLike, axis: int = -1, *, dtype: DTypeLike | None = None) -> Any:
@@ -312,7 +314,7 @@ def log_softmax_grad(
     array([-1.92874985e-22,  1.92874985e-22])
     """
     g = 1 if grad_output is None else grad_output
-    return _map_rows(_log_softmax_grad_rows, x, axis, dtype, g, out)
+    return _map_rows(_log_softmax_grad_rows, x, axis, dtype, g, out, bulk=1.25)
 
 
 def _map_rows(
@@ -322,6 +324,7 @@ def _map_rows(
     dtype: DTypeLike | None,
     grad_output: ArrayLike | None = None,
     out: Array | None = None,
+    bulk: float = 1,
 ) -> Any:
     """Run a row function whose result has the shape of its input."""
     x = desk.real("x", x)
@@ -331,9 +334,10 @@ def _map_rows(
     if grad_output is not None:
         arrays.append(desk.broadcast("grad_output", grad_output, x.shape, "x"))
     work = desk.work_dtype(result_dtype, *arrays[1:])
-    operands = [Operand(np.moveaxis(array, axis, 0), work, 1) for array in arrays]
+    operands = [Operand(desk.first(array, (axis,)), work, 1) for array in arrays]
     result, target = desk.gradient_array(out, x, result_dtype, (axis,), operands)
-    sweep(rows, operands, [target], target.array.shape[1:])
+    into = target._replace(dtype=work)
+    sweep(rows, operands, target.array.shape[1:], target=into, bulk=bulk)
     return result
 
 
@@ -348,11 +352,19 @@ class Exponentials:
     Every result is made of ratios of these numbers, so that the shift ``c`` cancels.
     """
 
-    others: Array  # (K, n) exp(z - c), 0 at the class that is kept apart
-    own: Array  # (n,) wide: the term of that class
+    z: Block  # (K, n)
+    k: Array  # (n,) the class that is kept apart
+    own: Array  # (n,) wide: its term
     rest: Array  # (n,) wide: r, the sum of the others
     total: Array  # (n,) wide: s = own + rest, at least 1
-    shift: Array  # (n,) c
+    shift: Array | None = None  # (n,) c, None for 0
+    others: Array | None = None  # (K, n) exp(z - c), 0 at k; None for too many classes to keep
+
+    def __getitem__(self, cut: Cut) -> Array:
+        """Return the terms of a cut of classes, 0 at the class that is kept apart."""
+        if self.others is None:
+            return _terms(self.z[cut], cut, self.k, self.shift).astype(self.z.dtype, copy=False)
+        return self.others[cut.start : cut.stop]
 
 
 # The sums for which no shift is needed, by dtype: s >= 1 and s <= the second number, r >= the first.
@@ -364,10 +376,11 @@ class Exponentials:
 _NO_SHIFT = {np.dtype(np.float32): (2.0**-90, 2.0**60)}
 _NO_SHIFT_WIDE = (2.0**-900, 2.0**64)
 _SMALLEST_OWN = 2.0**-500
+_KEPT_BYTES = 1 << 22  # exponentials of one row that are kept; those of longer ones are computed again
 _HEADROOM = 64.0
 
 
-def exponentials(z: Array, k: Array) -> Exponentials:
+def exponentials(z: Block, k: Array) -> Exponentials:
     """Exponentiate a block ``z (K, n)`` and keep apart the term of class ``k (n,)`` of each column.
 
     The rounding of ``z - m`` is what costs softmax its digits: an error of half an ulp of ``z - m``
@@ -375,47 +388,96 @@ def exponentials(z: Array, k: Array) -> Exponentials:
     needed, and elsewhere one whose rounding error is put back, ``exp(d + low) = exp(d) (1 + low)``.
     The choice is a column's own: its bits do not depend on the columns beside it.
     """
-    columns = np.arange(z.shape[1])
     low, high = _NO_SHIFT.get(z.dtype, _NO_SHIFT_WIDE)
-    own = np.exp(z[k, columns].astype(wide(z.dtype)))  # (n,)
-    e = np.exp(z)  # (K, n)
-    e[k, columns] = 0
-    rest = row_sum(e)  # (n,)
-    total = own + rest
-    shift = np.zeros_like(own)
-    unsafe = np.flatnonzero(~((total >= 1) & (total <= high) & (rest >= low)))
-    if unsafe.size:
-        part = _shifted(z[:, unsafe], k[unsafe])
-        e[:, unsafe], shift[unsafe] = part.others, part.shift
-        own[unsafe], rest[unsafe], total[unsafe] = part.own, part.rest, part.total
-    return Exponentials(e, own, rest, total, shift)
+    e = _exponentials(z, k, None)
+    safe = e.total >= 1  # (n,)
+    safe &= e.total <= high
+    safe &= e.rest >= low
+    if safe.all():
+        return e
+    if len(z.cuts) > 1:  # hence one column
+        return _shifted(z, k)
+    e.shift = np.zeros_like(e.own)
+    for some in _parts(safe):
+        _replace(e, some, _shifted(z.columns(some), k[some]))
+    return e
 
 
-def _shifted(z: Array, k: Array, headroom: float = 0.0) -> Exponentials:
+def _parts(safe: Array) -> list[Array] | list[slice]:
+    """Cut the columns that are not safe into parts: shifted, they need several arrays of twice the size."""
+    size = -(-len(safe) // 8)
+    if not safe.any():
+        return [slice(start, start + size) for start in range(0, len(safe), size)]
+    unsafe = np.flatnonzero(~safe)
+    return [unsafe[start : start + size] for start in range(0, len(unsafe), size)]
+
+
+def _shifted(z: Block, k: Array) -> Exponentials:
     """`exponentials` with ``c`` the maximum, whose own term is then exactly 1.
 
     Where all of ``r`` is close to the subnormal numbers, ``c`` lies a little below the maximum.
     """
-    columns = np.arange(z.shape[1])
-    z = z.astype(wide(z.dtype))
-    c = z.max(axis=0) - headroom  # (n,)
-    d, low = two_sum(z, -c)  # (K, n)
-    e = np.exp(d)
-    e += e * np.where(np.isfinite(d), low, 0)
-    own = e[k, columns]  # (n,)
-    e[k, columns] = 0
-    rest = row_sum(e)
-    result = Exponentials(e, own, rest, own + rest, c)
-    deep = np.flatnonzero((rest > 0) & (rest < _NO_SHIFT_WIDE[0]))
-    if deep.size and headroom == 0:
-        part = _shifted(z[:, deep], k[deep], _HEADROOM)
-        e[:, deep], c[deep] = part.others, part.shift
-        own[deep], rest[deep], result.total[deep] = part.own, part.rest, part.total
-    return result
+    c = z.largest()[1].astype(wide(z.dtype))  # (n,)
+    e = _exponentials(z, k, c)
+    deep = np.flatnonzero((e.rest > 0) & (e.rest < _NO_SHIFT_WIDE[0]))
+    if deep.size == len(k):
+        return _exponentials(z, k, c - _HEADROOM)
+    if deep.size:
+        _replace(e, deep, _exponentials(z.columns(deep), k[deep], c[deep] - _HEADROOM))
+    return e
 
 
-def cost(w: Array, z_k: Array, e: Exponentials) -> Array:
-    """Return ``w * -log p`` of the class kept apart: weights and logits ``(n,)``, the block's terms.
+def _exponentials(z: Block, k: Array, shift: Array | None) -> Exponentials:
+    others = None
+    if len(z.cuts) == 1:  # a shift is for some columns: those of the others must not be lost
+        others = room_like("exp", z[z.cuts[0]]) if shift is None else np.empty_like(z[z.cuts[0]])
+    elif len(z) * z.dtype.itemsize <= _KEPT_BYTES:
+        others = room("exp", z.shape, z.dtype)
+
+    def terms(cut: Cut) -> Array:
+        out = None if others is None else others[cut.start : cut.stop]
+        return _terms(z[cut], cut, k, shift, out)
+
+    rest = z.sum(terms)  # (n,)
+    own = _powers(z.pick(k).astype(wide(z.dtype)), shift)  # (n,)
+    return Exponentials(z, k, own, rest, own + rest, shift, others)
+
+
+def _terms(z: Array, cut: Cut, k: Array, shift: Array | None, out: Array | None = None) -> Array:
+    """Return the terms of a cut as they add up, and leave them in `out` as they multiply."""
+    e = _powers(z, shift, room_like("exp", z) if out is None else out)
+    cut.put(e, k, 0)
+    if out is not None and out is not e:
+        out[...] = e
+    return e
+
+
+def _powers(z: Array, shift: Array | None, room: Array | None = None) -> Array:
+    """Return ``exp(z - shift)``, in `room` if there is no shift."""
+    if shift is None:
+        return np.exp(z, out=room)
+    if z.dtype != shift.dtype:  # float64 has room for all digits of the difference that count
+        d = np.subtract(z, shift, out=room_like("shifted", z, shift.dtype))
+        return np.exp(d, out=d)
+    d, low = two_sum(z, -shift)
+    low[~np.isfinite(d)] = 0
+    e: Array = np.exp(d, out=d)
+    low *= e
+    e += low
+    return e
+
+
+def _replace(e: Exponentials, columns: Array | slice, part: Exponentials) -> None:
+    """Put some columns in the place of others."""
+    assert e.others is not None
+    assert e.shift is not None
+    assert part.others is not None
+    e.others.T[columns], e.shift[columns] = part.others.T, part.shift
+    e.own[columns], e.rest[columns], e.total[columns] = part.own, part.rest, part.total
+
+
+def cost(w: Array | None, e: Exponentials) -> Array:
+    """Return ``w * -log p`` of the class kept apart, `w` ``(n,)`` or None for ones.
 
     ``log1p(r / own)``, no digit of which is lost however confident the prediction; where the
     class's own term has all but vanished, ``(c - z_k) + log(s)``, a sum of two positive terms, of
@@ -423,137 +485,214 @@ def cost(w: Array, z_k: Array, e: Exponentials) -> Array:
     """
     x = e.rest / e.own
     loss = np.log1p(x)
-    if e.others.dtype != loss.dtype:  # float32 losses do not notice float64's roundings
-        loss *= w
+    if e.z.dtype != loss.dtype:  # float32 losses do not notice float64's roundings
+        if w is not None:
+            loss *= w
     else:  # put back the roundings of quotient and product, as in `coefficient`
         back, back_low = two_product(x, e.own)
-        loss, low = two_product(loss, w)
-        low += w * (((e.rest - back) - back_low) / e.own / (1 + x))
+        low = ((e.rest - back) - back_low) / e.own / (1 + x)
+        if w is not None:
+            loss, product_low = two_product(loss, w)
+            low = low * w + product_low
         loss = corrected(loss, low)
     far = np.flatnonzero(e.own < _SMALLEST_OWN)
     if far.size:
-        w, half = w[far], e.shift[far] / 2 - z_k[far] / 2
-        loss[far] = 2 * times(w, half) + w * np.log(e.total[far])
+        one = np.ones(far.size, loss.dtype) if w is None else w[far]
+        z_k = e.z.pick(e.k)[far].astype(loss.dtype)
+        c = np.zeros_like(z_k) if e.shift is None else e.shift[far]
+        loss[far] = 2 * times(one, c / 2 - z_k / 2) + one * np.log(e.total[far])
     return loss
 
 
-def coefficient(a: Array, g: Cotangent, e: Exponentials) -> tuple[Array, Array]:
+def coefficient(a: Array | None, g: Cotangent, e: Exponentials) -> tuple[Array, Array]:
     """Return ``a * g / s``, what the entries of a column share, as ``c (n,)`` and a power of two.
 
     In double-double: product and sums with their rounding errors, and the quotient with the
     remainder of the division, rounded once. Rounding each step would cost an entry up to 2 ulp.
     The power of two is the size of ``1 / s``: with it in one number, a small cotangent divided by a
-    large ``s`` might not be a normal number though every entry is.
+    large ``s`` might not be a normal number though every entry is. `a` None stands for ones.
     """
-    power = np.ldexp(np.ones_like(e.total), -np.frexp(e.total)[1])
-    if e.others.dtype != e.total.dtype:  # float32 entries do not notice float64's roundings
-        return a * g.value / (e.total * power * g.divisor), power
-    top, top_low = two_product(a, np.broadcast_to(g.value, a.shape))
+    power = np.ldexp(e.total.dtype.type(1), -np.frexp(e.total)[1])
+    if e.z.dtype != e.total.dtype:  # float32 entries do not notice float64's roundings
+        return (g.value if a is None else a * g.value) / (e.total * power * g.divisor), power
+    one = np.ones_like(e.total)
+    top, top_low = two_product(one if a is None else a, one * g.value)
     s, s_low = two_sum(e.own * power, e.rest * power)
-    bottom, bottom_low = two_product(s, np.broadcast_to(g.divisor, s.shape))
+    bottom, bottom_low = two_product(s, one * g.divisor)
     quotient = top / bottom
     back, back_low = two_product(quotient, bottom)
     remainder = ((top - back) - back_low) + (top_low - quotient * (bottom_low + g.divisor * s_low))
     return corrected(quotient, remainder / bottom), power
 
 
-def scaled(e: Array, c: Array, power: Array) -> Array:
-    """Return ``e * c * power`` in the place of ``e (K, n)``: in one step where no digit is lost by it."""
+def scale(e: Array, c: Array, power: Array, out: Array) -> None:
+    """Write ``e * c * power`` for ``e (K, n)``: in one step where no digit is lost by it."""
     both = c * power
-    small = (np.abs(both) < np.finfo(e.dtype).tiny) & (c != 0)
-    if small.any():
-        e[:, small] *= power[small].astype(e.dtype)
-        both = np.where(small, c, both)
-    e *= both.astype(e.dtype)
-    return e
+    size = np.abs(both)
+    tiny = np.finfo(out.dtype).tiny
+    if size.min(initial=tiny) >= tiny:
+        np.multiply(e, both.astype(out.dtype), out=out, casting="same_kind")
+        return
+    small = (size < tiny) & (c != 0)
+    np.multiply(e, np.where(small, c, both).astype(out.dtype), out=out, casting="same_kind")
+    out[:, small] *= power[small].astype(out.dtype)
 
 
-def _logsumexp_rows(z: Array) -> tuple[Array]:
+def _logsumexp_rows(z: Block) -> Array:
     if len(z) == 0:
-        return (np.full(z.shape[1], -np.inf),)
-    k = z.argmax(axis=0)
-    m = z[k, np.arange(z.shape[1])].astype(wide(z.dtype))
+        return np.full(z.shape[1], -np.inf)
+    k, m = z.largest()
     e = exponentials(z, k)
-    # With m infinite there is nothing to add: all are -inf, or one is inf.
-    return (np.where(np.isinf(m), m, m + np.log1p(e.rest / e.own)),)
+    value = m + np.log1p(e.rest / e.own)
+    infinite = np.flatnonzero(np.isinf(m))  # nothing to add: all are -inf, or one is inf
+    value[infinite] = m[infinite]
+    return value
 
 
-def _logsumexp_grad_rows(z: Array, g: Array | None) -> tuple[Array]:
+def _logsumexp_grad_rows(z: Block, g: Array | None, target: Target) -> None:
     if len(z) == 0:
-        return (z,)
-    k = z.argmax(axis=0)
-    columns = np.arange(z.shape[1])
-    nothing = z[k, columns] == -np.inf
+        return
+    k, m = z.largest()
+    nothing = np.flatnonzero(m == -np.inf)
     e = exponentials(z, k)
-    one = np.ones_like(e.own)
-    c, power = coefficient(one, Cotangent(one if g is None else g, one), e)
-    p = scaled(e.others, c, power)
-    p[k, columns] = e.own * power * c
-    p[:, nothing] = 0
-    return (p,)
+    one = e.own.dtype.type(1)
+    c, power = coefficient(g, Cotangent(one, one), e)
+
+    def fill(cut: Cut, p: Array) -> None:
+        scale(e[cut], c, power, p)
+        cut.put(p, k, e.own * power * c)
+        p[:, nothing] = 0
+
+    target.write(fill)
 
 
-def _softmax_rows(z: Array) -> tuple[Array]:
-    k = z.argmax(axis=0)
+def _softmax_rows(z: Block, target: Target) -> None:
+    k, _ = z.largest()
     e = exponentials(z, k)
-    p = np.divide(e.others, e.total, dtype=e.total.dtype)  # in float64: one rounding less for float32
-    p[k, np.arange(z.shape[1])] = e.own / e.total
-    return (p,)
+
+    def fill(cut: Cut, p: Array) -> None:
+        if p.dtype == e.total.dtype:
+            np.divide(e[cut], e.total, out=p)
+        else:  # in float64: float32 would round the factor, too
+            np.multiply(e[cut], 1 / e.total, out=p, dtype=e.total.dtype, casting="same_kind")
+        cut.put(p, k, e.own / e.total)
+
+    target.write(fill)
 
 
-def _softmax_grad_rows(z: Array, g: Array) -> tuple[Array]:
+def _softmax_grad_rows(z: Block, g: Block, target: Target) -> None:
     """``p * (g - sum(p * g))``; at the argmax ``k``, ``p_k * sum(p * (g_k - g))`` over the others.
 
     The two are equal since the probabilities sum to 1, but ``1 - p_k`` would cancel. In terms of
     ``e = p s`` it is ``e * (g s - sum(e * g)) / s**2``, with fewer roundings than with each ``p``.
     """
-    k = z.argmax(axis=0)
-    columns = np.arange(z.shape[1])
-    terms = exponentials(z, k)
-    one = np.ones_like(terms.own)
-    c, power = coefficient(one, Cotangent(one, one), terms)
+    k, _ = z.largest()
+    e = exponentials(z, k)
+    one = e.own.dtype.type(1)
+    c, power = coefficient(None, Cotangent(one, one), e)
     c, power = c / 2, power * 2  # s within [1, 2): no e is smaller than its p
-    e = terms.others * power  # (K, n) float64 or wider, as is what follows
-    e[k, columns] = terms.own * power
-    s = terms.total * power
-    at_k = row_sum(times(e, g[k, columns] - g))  # (n,)
-    result = times(e, g * s - row_sum(times(e, g)))
-    result[k, columns] = e[k, columns] * at_k
-    result *= c / s
-    return (result,)
+    own, s = e.own * power, e.total * power
+    g_k = g.pick(k)
+
+    def all_terms(cut: Cut) -> Array:
+        terms: Array = e[cut] * power  # float64 or wider, as is what follows
+        cut.put(terms, k, own)
+        return terms
+
+    at_k = z.sum(lambda cut: times(all_terms(cut), g_k - g[cut]))  # (n,)
+    mean = z.sum(lambda cut: times(all_terms(cut), g[cut]))
+
+    def fill(cut: Cut, out: Array) -> None:
+        result = times(all_terms(cut), g[cut] * s - mean)
+        cut.put(result, k, own * at_k)
+        np.multiply(result, c / s, out=out, casting="same_kind")
+
+    target.write(fill)
 
 
-def _log_softmax_rows(z: Array) -> tuple[Array]:
-    k = z.argmax(axis=0)
-    m = z[k, np.arange(z.shape[1])]
+def _log_softmax_rows(z: Block, target: Target) -> None:
+    k, m = z.largest()
     e = exponentials(z, k)
-    return ((z - m) - np.log1p(e.rest / e.own).astype(z.dtype),)
+    log = np.log1p(e.rest / e.own).astype(z.dtype)
+
+    def fill(cut: Cut, out: Array) -> None:
+        np.subtract(z[cut], m, out=out)
+        out -= log
+
+    target.write(fill)
 
 
-def _log_softmax_grad_rows(z: Array, g: Array) -> tuple[Array]:
-    k = z.argmax(axis=0)
+def _log_softmax_grad_rows(z: Block, g: Block, target: Target) -> None:
+    k, _ = z.largest()
     e = exponentials(z, k)
-    one = np.ones_like(e.own)
-    return (-log_softmax_pullback(e, k, g, Cotangent(one, one)),)
+    minus = -e.own.dtype.type(1)
+    log_softmax_pullback(e, Distribution(g), Cotangent(minus, -minus), None, target)
 
 
-def log_softmax_pullback(e: Exponentials, k: Array, t: Array, g: Cotangent) -> Array:
-    """Return ``(p * sum(t) - t) * g``, in the place of ``e.others``; ``e`` with the argmax ``k`` apart.
+class Distribution:
+    """Numbers ``t (K, n)`` that multiply the log-probabilities of a block, as they were given."""
+
+    def __init__(self, t: Block) -> None:
+        self.t = t
+
+    def __getitem__(self, cut: Cut) -> Array:
+        """Return those of a cut of classes."""
+        return self.t[cut]
+
+    def sums(self, k: Array) -> tuple[Array, Array]:
+        """Return the sum over all classes but ``k``, and the number of ``k``: wide, ``(n,)`` each."""
+
+        def others(cut: Cut) -> Array:
+            part = room_like("part", self.t[cut])
+            np.copyto(part, self[cut])
+            cut.put(part, k, 0)
+            return part
+
+        sum_others = self.t.sum(others)
+        return sum_others, self.at(k).astype(sum_others.dtype)
+
+    def at(self, k: Array) -> Array:
+        """Return the numbers of classes ``k (n,)``, one a position."""
+        return self.t.pick(k)
+
+    def weigh(self, cut: Cut, x: Array) -> Array:
+        """Return ``t x`` for ``x (k, n)``, of which nothing is left."""
+        x *= self[cut]
+        return x
+
+    def subtract(self, cut: Cut, out: Array, factor: Array, product: Array) -> None:
+        """Subtract ``t factor`` from `out`; `product` is what `scaled` returned."""
+        out -= product
+
+    def scaled(self, cut: Cut, factor: Array) -> Array:
+        """Return ``t factor``."""
+        part = self[cut]
+        return np.multiply(part, factor, out=room_like("part", part))
+
+
+def log_softmax_pullback(
+    e: Exponentials, t: Distribution, g: Cotangent, dropped: Array | None, target: Target
+) -> None:
+    """Write ``(p * sum(t) - t) * g`` for ``t (K, n)``; ``e`` with the argmax ``k`` apart.
 
     At the argmax, ``p_k (t_k + T) - t_k`` with ``T`` the sum of the others' ``t`` is
     ``(T own - t_k r) / s``: nothing cancels when all of ``t`` is on a class that is nearly certain.
     """
-    columns = np.arange(t.shape[1])
-    t_k = t[k, columns].astype(e.own.dtype)
-    others = t.copy("K")
-    others[k, columns] = 0
-    sum_others = row_sum(others)
-    c, power = coefficient(np.ones_like(t_k), g, e)
-    at_k = (sum_others * (e.own * power) - t_k * (e.rest * power)) * c
-    result = scaled(e.others, *coefficient(sum_others + t_k, g, e))
-    result -= t * (g.value / g.divisor).astype(t.dtype)
-    result[k, columns] = at_k
-    return result
+    others, t_k = t.sums(e.k)
+    c, power = coefficient(None, g, e)
+    at_k = (others * (e.own * power) - t_k * (e.rest * power)) * c
+    c, power = coefficient(others + t_k, g, e)
+    factor = (g.value / g.divisor).astype(e.z.dtype)
+
+    def fill(cut: Cut, out: Array) -> None:
+        second = t.scaled(cut, factor)  # before `out`, which may be the memory of t, is written
+        scale(e[cut], c, power, out)
+        t.subtract(cut, out, factor, second)
+        cut.put(out, e.k, at_k)
+        if dropped is not None:
+            out[:, dropped] = 0
+
+    target.write(fill)
 
 
 def times(factor: Array, x: Array) -> Array:

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossent import _arguments as desk
-from crossent._blocks import Operand
+from crossent._blocks import Block, Cut, Target
 from crossent._reduction import Cotangent, Reduction, count_labels
-from crossent._sums import Array
+from crossent._scratch import Array
 from crossent.lse import times
 
 
@@ -215,29 +215,37 @@ def _nll(
         reduction, problem.positions, problem.dtype, problem.wide,
         lambda: count_labels(problem), grad_output,
     )  # fmt: skip
-    operands = [
-        Operand(problem.x, None, 1),
-        desk.as_is(problem.index),
-        desk.as_is(problem.where),
-    ]
+    operands = [desk.as_is(problem.x, 1), desk.as_is(problem.index), desk.as_is(problem.where)]
     rows = partial(_nll_rows, problem)
-    return end.run(rows, operands, x, (problem.axis,), value=value, grad=grad, out=out)
+    return end.run(
+        rows, operands, x, (problem.axis,), value=value, grad=grad, out=out, work=problem.dtype
+    )  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------
-# Row maths: z (K, ...) a view of the block, y and where (n,), g None where no gradient is wanted.
+# Row maths: z (K, n), of which only the labels' entries are read; y and where (n,).
 
 
 def _nll_rows(
-    problem: desk.Categories, z: Array, y: Array, where: Array | None, g: Cotangent | None
-) -> tuple[Array, Array | None]:
-    y, kept = desk.kept_labels(y, where, problem.ignore_index)  # (n,), (n,)
-    lp = np.take_along_axis(z, y.reshape(1, *z.shape[1:]), axis=0)  # (1, ...)
-    lp = lp.reshape(-1).astype(problem.wide)  # (n,)
-    w = np.ones_like(lp) if problem.weight is None else problem.weight[y]  # (n,)
-    loss = np.where(kept, times(w, -lp), 0)
-    if g is None:
-        return loss, None
-    grad = np.zeros((len(z), len(y)), problem.work)  # (K, n)
-    grad[y, np.arange(len(y))] = np.where(kept, -w * g.value / g.divisor, 0)
-    return loss, grad
+    problem: desk.Categories,
+    z: Block, y: Array, where: Array | None, g: Cotangent | None, target: Target | None,
+) -> Array:  # fmt: skip
+    y, dropped = desk.kept_labels(problem, y, where)  # (n,)
+    loss = -z.pick(y).astype(problem.wide)  # (n,)
+    w = problem.weights(y)
+    if w is not None:
+        loss = times(w, loss)
+    if dropped is not None:
+        loss[dropped] = 0
+    if g is not None and target is not None:
+        each = -g.value / g.divisor if w is None else -w * g.value / g.divisor
+        at_y = np.broadcast_to(each, y.shape).astype(problem.dtype)
+        if dropped is not None:
+            at_y[dropped] = 0
+
+        def fill(cut: Cut, grad: Array) -> None:
+            grad[...] = 0
+            cut.put(grad, y, at_y)
+
+        target.write(fill)
+    return loss

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossent import _arguments as desk
-from crossent._sums import Array
+from crossent._scratch import Array
 from crossent.binary import (
     binary_cross_entropy_with_logits,
     binary_cross_entropy_with_logits_grad,

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 
 from crossent import _arguments as desk
 from crossent._blocks import Operand, sweep
-from crossent._sums import Array
+from crossent._scratch import Array, room_like
 
 
 def softplus(x: ArrayLike) -> Any:
@@ -58,7 +58,7 @@ def softplus(x: ArrayLike) -> Any:
     >>> softplus([-50.0, 0.0, 1000.0])
     array([1.92874985e-22, 6.93147181e-01, 1.00000000e+03])
     """
-    return _map(_softplus_rows, x)
+    return _map(softplus_rows, x)
 
 
 def softplus_grad(x: ArrayLike, *, grad_output: ArrayLike | None = None, out: Array | None = None) -> Any:
@@ -238,7 +238,7 @@ def _map(rows: Callable[[Array], Array], x: ArrayLike) -> Any:
     x = desk.real("x", x)
     dtype = desk.result_dtype("x", x)
     value = Operand(np.empty(x.shape, dtype), dtype)
-    sweep(lambda z: (rows(z),), [Operand(x, desk.work_dtype(dtype))], [value], x.shape)
+    sweep(rows, [Operand(x, desk.work_dtype(dtype))], x.shape, sink=value)
     return value.array[()]
 
 
@@ -254,7 +254,7 @@ def _map_grad(
     work = desk.work_dtype(dtype, g)
     operands = [Operand(x, work), g if g is None else Operand(g, work)]
     result, gradient = desk.gradient_array(out, x, dtype, (), operands)
-    sweep(lambda z, g: (rows(z) if g is None else rows(z) * g,), operands, [gradient], x.shape)
+    sweep(lambda z, g: rows(z) if g is None else rows(z) * g, operands, x.shape, sink=gradient)
     return result if out is not None else result[()]
 
 
@@ -262,32 +262,35 @@ def _map_grad(
 # Row maths: x (n,), elementwise.
 
 
-def softplus_pair(x: Array) -> tuple[Array, Array]:
-    """Return ``softplus(x)`` and ``softplus(-x)``, which share their logarithm."""
-    log = np.log1p(np.exp(-np.abs(x)))
-    return np.maximum(x, 0) + log, np.maximum(-x, 0) + log
+def exp_minus_size(x: Array, name: str) -> Array:
+    """Return ``exp(-|x|)``, in the `room` of that name."""
+    t = np.abs(x, out=room_like(name, x))
+    np.negative(t, out=t)
+    return np.exp(t, out=t)
 
 
-def _softplus_rows(x: Array) -> Array:
-    return softplus_pair(x)[0]
+def softplus_rows(x: Array) -> Array:
+    """Return ``max(x, 0) + log(1 + exp(-|x|))``: two terms that are never negative."""
+    zero = room_like("zero", x)  # an array: NumPy compares with a single number one by one
+    zero[...] = 0
+    t = exp_minus_size(x, "t")
+    result = np.maximum(x, zero)
+    result += np.log1p(t, out=t)
+    return result
 
 
 def _log_sigmoid_rows(x: Array) -> Array:
-    return -softplus_pair(x)[1]
+    return -softplus_rows(-x)
 
 
 def sigmoid_rows(x: Array) -> Array:
     """Return ``sigmoid(x)``: ``1 + t`` never cancels, and ``t`` keeps the digits of small results."""
-    t = np.exp(-np.abs(x))
-    p: Array = np.where(x < 0, t, 1) / (1 + t)
+    t = exp_minus_size(x, "t")
+    p = (x >= 0).astype(x.dtype)
+    np.maximum(t, p, out=p)  # t where x is negative, else 1: t is never above that
+    t += 1
+    p /= t
     return p
-
-
-def sigmoid_pair(x: Array) -> tuple[Array, Array]:
-    """Return ``sigmoid(x)`` and ``sigmoid(-x)``, which share their exponential."""
-    t = np.exp(-np.abs(x))
-    large, small = 1 / (1 + t), t / (1 + t)
-    return np.where(x < 0, small, large), np.where(x < 0, large, small)
 
 
 def _log_sigmoid_grad_rows(x: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
-from crossent._sums import Array
+from crossent._scratch import Array
 
 
 def one_hot(target: ArrayLike, num_classes: int, *, axis: int = -1, dtype: DTypeLike = float) -> Array:

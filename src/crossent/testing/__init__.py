@@ -1,7 +1,8 @@
 """What property tests of losses and gradients are made of.
 
 `ulp_error` measures a result, `numerical_grad` differences a function, and `check_grad` holds a
-gradient against it. `assert_conforms` holds a whole implementation against the laws that every right one
+gradient against it. `load_vectors` reads the test vectors, which are for other languages as well.
+`assert_conforms` holds a whole implementation against the laws that every right one
 keeps; `conformance_report` tells, and `conformance_tests` makes tests of it. `strategies` draws calls for
 property tests of your own.
 
@@ -12,6 +13,7 @@ from crossent.testing._calls import Call
 from crossent.testing._compare import Broken
 from crossent.testing._differences import NumericalGrad, check_grad, numerical_grad
 from crossent.testing._ulp import ulp_error
+from crossent.testing._vectors import load_vectors
 from crossent.testing.conformance import (
     LAWS,
     ConformanceError,
@@ -34,6 +36,7 @@ __all__ = [
     "check_grad",
     "conformance_report",
     "conformance_tests",
+    "load_vectors",
     "numerical_grad",
     "ulp_error",
 ]
