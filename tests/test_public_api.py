@@ -165,6 +165,7 @@ TESTING = {
         "(implementation, spec, *, grad=None, supports=None, dtypes=('float32', 'float64'), tolerance=None, "
         "laws=None, max_examples=100, seed=None)"
     ),
+    "load_vectors": "(function=None)",
     "numerical_grad": "(f, x, *, grad_output=None, digits=None)",
     "ulp_error": "(actual, exact, *, scale=None)",
 }
