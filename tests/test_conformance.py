@@ -28,7 +28,7 @@ from crossent.testing import (
 from crossent.testing import _compare as compare
 from crossent.testing import _smallest as shrinking
 from crossent.testing._calls import BINARY, OPTIONS, SPECS
-from crossent.testing._subject import subject
+from crossent.testing._subject import LAYOUTS, subject
 from crossent.testing._truth import decimals, exact
 from crossent.testing.adapters import adapt
 from crossent.testing.strategies import loss_calls
@@ -260,12 +260,58 @@ def test_subject__what_is_refused_is_not_tested():
 
     made = subject(only_pairs, "cross_entropy")
     assert (made.kinds, made.ndims) == (("index",), ("2",))
+    assert made.layouts == tuple(LAYOUTS)
     report = conformance_report(only_pairs, "cross_entropy", laws=["gradient_rows_sum_to_zero"], seed=1)
     assert "Not tested, as it was refused: logits of shape [3] (ValueError" in report.text()
     report = conformance_report(only_pairs, "cross_entropy", max_examples=5, seed=1)
     reasons = {v.law.name: v.reason for v in report.verdicts if v.reason}
     assert reasons["the_class_axis_may_be_anywhere"] == "needs logits of more dimensions"
     assert reasons["ignored_is_dropped"] == "needs where or ignore_index"
+
+
+def strict(x, target):
+    """Takes float arrays in order, of two dimensions, and int64 labels."""
+    if not (x.flags.c_contiguous and x.dtype.isnative and x.ndim == 2 and target.dtype == np.int64):
+        raise TypeError("not for me")
+    return float(crossent.cross_entropy(x, target))
+
+
+def test_subject__strict_functions_are_no_wrong_ones():
+    """A kernel behind a foreign interface refuses what it was not written for: loud is not wrong."""
+    report = conformance_report(strict, "cross_entropy", max_examples=4, seed=1)
+    assert report.ok, report.text()
+    labels = "labels of dtype int8, uint8, int16, uint16, int32, uint32, uint64"
+    for what in (labels, "transposed, strided, reversed, byte-swapped arrays", "shape [5, 3, 2, 4]"):
+        assert f"{what} (TypeError: not for me)" in report.text()
+
+
+def test_subject__logits_of_two_dimensions_may_be_named():
+    """A function that does not look at the shape gives something for any."""
+
+    def softmax(x):
+        e = np.exp(x.astype(np.longdouble) - x.max(axis=1, keepdims=True))
+        return (e / e.sum(axis=1, keepdims=True)).astype(x.dtype)
+
+    laws = ["value_is_the_definition", "the_class_axis_may_be_anywhere"]
+    given = {"laws": laws, "max_examples": 12, "seed": 1}
+    assert not conformance_report(softmax, "softmax", supports=(), **given).ok
+    named = conformance_report(softmax, "softmax", supports=["ndim=2"], **given)
+    assert [v.word for v in named.verdicts] == ["holds", "passed over"]
+
+
+def test_subject__probabilities_alone_are_a_function_too():
+    """Distillation has no indices."""
+
+    def soft(x, target):
+        if target.shape != x.shape or target.dtype.kind != "f":
+            raise ValueError("probabilities")
+        return crossent.cross_entropy(x, target)
+
+    made = subject(soft, "cross_entropy")
+    assert made.kinds == ("probability",)
+    assert "class indices as targets (ValueError: probabilities)" in made.absent
+    report = conformance_report(soft, "cross_entropy", max_examples=4, seed=1)
+    assert report.ok, report.text()
 
 
 def test_subject__a_kind_of_target_that_is_named_is_tested():

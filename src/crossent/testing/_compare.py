@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crossent.testing._calls import Call
-from crossent.testing._truth import CONTEXT, Exact, Objects, decimal, decimals
+from crossent.testing._truth import CONTEXT, ZERO_OR_NAN, Exact, Objects, decimal, decimals
 from crossent.testing._ulp import ulp_size
 
 Array = npt.NDArray[Any]
@@ -134,7 +134,8 @@ def _problem(
 ) -> str:
     """What is wrong with one number; nothing if it is right."""
     if due.is_nan():
-        return "" if got.is_nan() else "not NaN"
+        either = due.compare_total(ZERO_OR_NAN) == 0
+        return "" if got.is_nan() or (either and got == 0) else "not NaN"
     if got.is_nan():
         return "NaN"
     if due.is_infinite():

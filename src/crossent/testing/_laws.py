@@ -66,7 +66,7 @@ class Law:
                 return f"needs {need.replace('|', ' or ')}"
         if not set(self.draws.get("kinds", subject.kinds)) & set(subject.kinds):
             return f"needs {self.draws['kinds'][0]} targets"
-        if not set(self.draws.get("ndims", subject.ndims)) & set(subject.ndims) and not subject.has("axis"):
+        if not set(self.draws.get("ndims", subject.ndims)) & set(subject.ndims):
             return "needs logits of more dimensions"
         if not self.reductions(subject):
             return f"needs reduction={' or '.join(self.draws['reductions'])}"
@@ -85,7 +85,7 @@ class Law:
         draws = dict(self.draws)
         supports = set(subject.supports) | set(subject.fixed)
         kinds = [k for k in draws.pop("kinds", subject.kinds) if k in subject.kinds]
-        ndims = [n for n in draws.pop("ndims", subject.ndims) if n in subject.ndims or subject.has("axis")]
+        ndims = [n for n in draws.pop("ndims", subject.ndims) if n in subject.ndims]
         dtypes = [d for d in draws.pop("dtypes", subject.dtypes) if d in subject.dtypes] or subject.dtypes
         draws.pop("reductions", None)
         return {

@@ -94,7 +94,7 @@ def the_loss_is_linear_in_the_weights(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(s) = (1 - s) f(0) + s f(1)",
+    "f(s) = (1 - s) f(0) + s f(1), f(1) = mean_k w[k] (-log p[k])",
     ("cross_entropy",),
     needs=("label_smoothing",),
     regimes=CALM,
@@ -112,6 +112,40 @@ def the_loss_is_linear_in_the_smoothing(s: Subject, call: Call) -> None:
         s.digits(smoothed, "value", came, due, scale=at_least(abs(due), call.result), times=3.0)
     plain = call.having(label_smoothing=None)
     s.check(call.having(label_smoothing=0.0), exact(plain))
+    s.check(call.having(label_smoothing=1.0))
+
+
+@law(
+    "f(z, q[i] / 2) = f(z, q[i]) / 2, and the same for the gradient",
+    ("cross_entropy",),
+    needs=("probabilities",),
+    kinds=("probability",),
+    regimes=CALM,
+    without=("label_smoothing",),
+)
+def probabilities_are_taken_as_they_are(s: Subject, call: Call) -> None:
+    """Masked or mixed labels need not sum to 1: to normalize them, or to take p - q for the gradient,
+    weighs them anew.
+    """
+    call = call.rows
+    part = np.resize([0.5, 1.0, 0.25], len(call.x)).astype(call.target.dtype)
+    s.check(call.changed(target=call.target * part[:, np.newaxis]))
+
+
+@law(
+    "f(z, 1, pos_weight=w) = w f(z, 1); f(z, 0, pos_weight=w) = f(z, 0)",
+    (BINARY,),
+    needs=("pos_weight",),
+    regimes=FINITE,
+    always=("pos_weight",),
+    without=("weight",),
+)
+def pos_weight_is_of_the_answer_yes(s: Subject, call: Call) -> None:
+    """A rare answer is weighed up: on the other answer, or on both, the weight does the opposite, or
+    nothing.
+    """
+    for answer in (1, 0):
+        s.check(call.changed(target=np.full_like(call.target, answer)))
 
 
 @law(
@@ -119,6 +153,7 @@ def the_loss_is_linear_in_the_smoothing(s: Subject, call: Call) -> None:
     LOSSES,
     needs=("reduction",),
     regimes=CALM,
+    always=("where",),
     without=("dtype", "grad_output"),
 )
 def none_sum_and_mean_agree(s: Subject, call: Call) -> None:

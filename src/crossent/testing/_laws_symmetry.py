@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS, Array, Call
+from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, ROWS, SPECS, Call
 from crossent.testing._compare import Broken, check_bits, total
 from crossent.testing._laws import law
 from crossent.testing._laws_digits import CALM, FINITE
-from crossent.testing._subject import Subject
+from crossent.testing._subject import LAYOUTS, Subject
 from crossent.testing._truth import Exact, exact
 
 
@@ -115,10 +115,10 @@ def split_batches_add_up(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(z[B, K, H]) = f(z[B H, K]); f(z[K]) = f(z[1, K])",
+    "f(z[B, K, H, W]) = f(z[B H W, K]); f(z[K]) = f(z[1, K])",
     SPECS,
     regimes=("plain", "dense"),
-    ndims=("1", "3"),
+    ndims=("1", "3", "4"),
 )
 def the_class_axis_may_be_anywhere(s: Subject, call: Call) -> None:
     """One example, a batch, an image of labels: the same rows in other places."""
@@ -144,39 +144,14 @@ def several_axes_are_one(s: Subject, call: Call) -> None:
         s.digits(other, "value", came, e.value, scale=e.value_scale, least=e.value_least)
 
 
-def _strided(x: Array) -> Array:
-    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
-    wide[..., ::2] = x
-    return wide[..., ::2]
-
-
-def _reversed(x: Array) -> Array:
-    flip = (slice(None, None, -1),) * x.ndim
-    return np.ascontiguousarray(x[flip])[flip]
-
-
-def _read_only(x: Array) -> Array:
-    x = np.array(x)
-    x.flags.writeable = False
-    return x
-
-
-_LAYOUTS = {
-    "transposed": lambda x: np.ascontiguousarray(x.T).T,
-    "strided": _strided,
-    "reversed": _reversed,
-    "read-only": _read_only,
-    "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder("S")),
-}
-
-
 @law("f(a view of z) = f(a copy of z)", SPECS, regimes=("plain", "dense"), most=40)
 def memory_does_not_matter(s: Subject, call: Call) -> None:
     """A slice, a transpose or a file's byte order is the same array: who reads memory in order reads
     others.
     """
     e = exact(call)
-    for name, layout in _LAYOUTS.items():
+    for name in s.layouts:
+        layout = LAYOUTS[name]
 
         def view(v: Any, layout: Any = layout) -> Any:
             return layout(v) if isinstance(v, np.ndarray) and v.ndim else v
@@ -205,7 +180,7 @@ def inputs_are_not_written_to(s: Subject, call: Call) -> None:
             continue
         arguments, options = s.arguments(call), s.options(call)
         if quantity == "gradient" and call.grad_output is not None:
-            options["grad_output"] = np.copy(call.grad_output)
+            options["grad_output"] = np.array(call.grad_output, order="C")
         s.run(call, quantity, f, arguments, options)
         before = {"x": call.x, "target": call.target, **call.options, "grad_output": call.grad_output}
         after = {**dict(zip(("x", "target"), arguments, strict=False)), **options}
@@ -232,18 +207,35 @@ def the_same_call_gives_the_same_bits(s: Subject, call: Call) -> None:
     regimes=CALM,
     small=True,
     without=("dtype",),
-    most=25,
+    most=12,
 )
 def labels_may_have_any_integer_dtype(s: Subject, call: Call) -> None:
     """Labels come as uint8 from images, as bool from comparisons, and small integers wrap around."""
     call = call.rows
-    long = call.take(np.arange(67 * len(call.x)) % len(call.x))  # more than 127 of them
-    e = exact(long)
-    names = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64"]
-    for name in [*names, *(["bool", "int64"] if call.function == BINARY else [])]:
-        target = long.target.astype(name)
-        if np.array_equal(target, long.target):
-            s.check(long.changed(target=target), e)
+    n = len(call.x)
+    long = call.take(np.arange(129 // n * n + n) % n)  # more than 127 of them
+    _in_every_dtype(s, long)
+    if call.function != BINARY:  # more than 127 classes, and labels among the last
+        K = 201
+        o = dict(call.options)
+        if o.get("weight") is not None:
+            o["weight"] = np.resize(o["weight"], K)
+        target = np.where(call.live, K - 1 - call.target, call.target)
+        _in_every_dtype(s, call.changed(x=np.resize(call.x, (n, K)), target=target, options=o))
+
+
+def _in_every_dtype(s: Subject, call: Call) -> None:
+    e = exact(call)
+    for name in s.labels:
+        target = call.target.astype(name)
+        if np.array_equal(target, call.target):
+            s.check(call.changed(target=target), e)
+
+
+@law("f(z of no rows) has no rows", (*ROWS, *ELEMENTWISE), regimes=CALM, ndims=("1", "2"), most=10)
+def no_rows_are_no_error(s: Subject, call: Call) -> None:
+    """The last shard of a data set, or a mask that lets nothing through, leaves an empty batch."""
+    s.check(call.rows.take(slice(0, 0)))
 
 
 @law(

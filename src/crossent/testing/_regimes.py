@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ st: Any = hypothesis("hypothesis.strategies")
 
 Draw = Callable[[Any], Any]
 
+_SEEDS = st.integers(0, 2**32 - 1)
 _SMALL = 16  # arrays up to here are drawn number by number, so that Hypothesis can shrink them
 
 
@@ -24,14 +26,25 @@ def _spread(dtype: npt.DTypeLike) -> float:
 
 
 def seeded(draw: Draw) -> np.random.Generator:
-    return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return np.random.default_rng(draw(_SEEDS))
+
+
+@cache
+def _choice(values: tuple[Any, ...]) -> Any:
+    return st.sampled_from(values)
+
+
+def choice(values: Sequence[Any]) -> Any:
+    """A strategy for one of these, made once."""
+    return _choice(tuple(values))
 
 
 def some_of(draw: Draw, shape: tuple[int, ...], values: Sequence[float]) -> Array:
     """An array of some of these numbers, in float64."""
     size = int(np.prod(shape))
     if size <= _SMALL:
-        return np.reshape([draw(st.sampled_from(values)) for _ in range(size)], shape).astype(np.float64)
+        each = choice(values)
+        return np.reshape([draw(each) for _ in range(size)], shape).astype(np.float64)
     return np.asarray(seeded(draw).choice(np.asarray(values, np.float64), shape))
 
 
@@ -40,12 +53,17 @@ def _plain(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
     if size > _SMALL:
         return 4 * seeded(draw).standard_normal(shape)
     width = min(8 * dt.itemsize, 64)
-    each = st.one_of(st.integers(-4, 4).map(float), st.floats(-5, 5, width=width, allow_subnormal=False))
+    each = _few_units(width)
     return np.reshape([draw(each) for _ in range(size)], shape).astype(np.float64)
 
 
+@cache
+def _few_units(width: int) -> Any:
+    return st.one_of(st.integers(-4, 4).map(float), st.floats(-5, 5, width=width, allow_subnormal=False))
+
+
 def _dense(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    scale = draw(st.sampled_from([1.0, 4.0, 16.0, _spread(dt) / 4]))
+    scale = draw(choice([1.0, 4.0, 16.0, _spread(dt) / 4]))
     return np.asarray(np.clip(scale * seeded(draw).standard_normal(shape), -3 * scale, 3 * scale))
 
 
@@ -64,7 +82,7 @@ def _wide(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
 
 def _offset(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
     sizes = [10.0**n for n in (0, 1, 2, 3, 4, 6, 8, 12, 16, 30) if 10.0**n < np.finfo(dt).max / 4]
-    offset = draw(st.sampled_from(sizes)) * draw(st.sampled_from([1.0, -1.0]))
+    offset = draw(choice(sizes)) * draw(choice([1.0, -1.0]))
     return np.asarray(offset + some_of(draw, shape, [float(k) for k in range(-4, 5)]))
 
 
@@ -104,7 +122,7 @@ def _sprinkled(*values: float) -> Callable[[Draw, tuple[int, ...], np.dtype[Any]
     """Ordinary numbers with these among them."""
 
     def numbers(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-        base = draw(st.sampled_from([_plain, _ties, _confident]))(draw, shape, dt)
+        base = draw(choice([_plain, _ties, _confident]))(draw, shape, dt)
         marks = some_of(draw, shape, [0.0, 0.0, *range(1, len(values) + 1)]).astype(int)
         return np.asarray(np.choose(marks, [base, *(np.full(shape, v) for v in values)]))
 

@@ -21,6 +21,39 @@ Function: TypeAlias = Callable[..., Any]
 
 _NAMES = {"index": "indices", "probability": "probabilities"}
 KINDS = tuple(_NAMES.values())
+LABELS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64", "bool")
+_TRIALS = {
+    "1": (3,),
+    "2": (2, 3),
+    "3": (4, 3, 2),
+    "4": (5, 3, 2, 4),
+}  # no two alike: nothing fits by accident
+
+
+def _strided(x: Array) -> Array:
+    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def _reversed(x: Array) -> Array:
+    flip = (slice(None, None, -1),) * x.ndim
+    return np.ascontiguousarray(x[flip])[flip]
+
+
+def _read_only(x: Array) -> Array:
+    x = np.array(x)
+    x.flags.writeable = False
+    return x
+
+
+LAYOUTS: dict[str, Callable[[Array], Array]] = {
+    "transposed": lambda x: np.ascontiguousarray(x.T).T,
+    "strided": _strided,
+    "reversed": _reversed,
+    "read-only": _read_only,
+    "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder("S")),
+}
 
 
 def options_of(spec: str) -> tuple[str, ...]:
@@ -56,6 +89,10 @@ class Subject:
         ``"index"`` and ``"probability"``: the targets that it takes.
     ndims : tuple of str
         The forms of logits that it takes.
+    labels : tuple of str
+        The integer dtypes of class indices that it takes (binary: also bool).
+    layouts : tuple of str
+        The forms of memory that it takes.
     absent : tuple of str
         What it refused when it was tried.
     mode : str
@@ -71,7 +108,9 @@ class Subject:
     dtypes: tuple[str, ...] = ("float32", "float64")
     tolerance: tuple[float, float] | None = None
     kinds: tuple[str, ...] = ("index", "probability")
-    ndims: tuple[str, ...] = ("1", "2", "3")
+    ndims: tuple[str, ...] = tuple(_TRIALS)
+    labels: tuple[str, ...] = LABELS
+    layouts: tuple[str, ...] = tuple(LAYOUTS)
     absent: tuple[str, ...] = ()
     mode: str = "digits"
 
@@ -105,7 +144,7 @@ class Subject:
     def grad(self, call: Call) -> Array:
         """What the gradient gives."""
         assert self.gradient is not None
-        extra = {} if call.grad_output is None else {"grad_output": np.copy(call.grad_output)}
+        extra = {} if call.grad_output is None else {"grad_output": np.array(call.grad_output, order="C")}
         return self._run(call, "gradient", self.gradient, extra)
 
     def quantities(self, call: Call) -> list[tuple[str, Array]]:
@@ -116,14 +155,16 @@ class Subject:
     def options(self, call: Call) -> dict[str, Any]:
         """The options to pass on."""
         return {
-            k: np.copy(v) if isinstance(v, np.ndarray) else v
+            k: np.array(v, order="C") if isinstance(v, np.ndarray) else v
             for k, v in call.options.items()
             if k in self.supports
         }
 
     def arguments(self, call: Call) -> tuple[Array, ...]:
-        """Copies of the positional arguments: nothing that is tested may change what is tested next."""
-        return tuple(np.copy(a) for a in call.arguments)
+        """Copies of the positional arguments, in order: nothing that is tested may change what is tested
+        next, and only one law is about memory.
+        """
+        return tuple(np.array(a, order="C") for a in call.arguments)
 
     def _run(self, call: Call, quantity: str, f: Function, extra: dict[str, Any]) -> Array:
         return self.run(call, quantity, f, self.arguments(call), {**self.options(call), **extra})
@@ -224,6 +265,7 @@ def subject(
     if not names:
         raise ValueError("dtypes must name at least one dtype")
     found, fixed = _supported(implementation, spec, grad, supports)
+    forms = fixed.pop("ndim", None)
     limits = None
     if tolerance is not None:
         pair = tolerance if isinstance(tolerance, tuple) else (tolerance, tolerance)
@@ -231,7 +273,7 @@ def subject(
         if not all(t >= 0 for t in limits):
             raise ValueError(f"tolerance must be ulps, one number or two, got {tolerance}")
     made = Subject(spec, implementation, grad, found - set(KINDS), fixed, names, limits)
-    return _tried(made, found)
+    return _tried(made, found, forms)
 
 
 def _supported(
@@ -247,9 +289,11 @@ def _supported(
         return frozenset(found), {}
     names = [supports] if isinstance(supports, str) else list(supports)
     fixed = dict(name.split("=", 1) for name in names if "=" in name)
-    wrong = [n for n in [*fixed, *(n for n in names if "=" not in n)] if n not in known]
-    if wrong or any(k != "reduction" for k in fixed):
-        raise ValueError(f"supports may hold {', '.join(known)} (or reduction=none), got {', '.join(names)}")
+    wrong = [n for n in [*fixed, *(n for n in names if "=" not in n)] if n not in (*known, "ndim")]
+    if wrong or not set(fixed) <= {"reduction", "ndim"} or fixed.get("ndim", "2") not in _TRIALS:
+        raise ValueError(
+            f"supports may hold {', '.join(known)} (or reduction=none, ndim=2), got {', '.join(names)}"
+        )
     return frozenset(n for n in names if "=" not in n), fixed
 
 
@@ -264,31 +308,64 @@ def _parameters(f: Function, known: Sequence[str]) -> list[str]:
     return [name for name in known if name in parameters]
 
 
-_TRIALS = {"1": (3,), "2": (2, 3), "3": (4, 3, 2)}  # no two alike: nothing fits by accident
-
-
-def _tried(made: Subject, found: frozenset[str]) -> Subject:
-    """Leave out what the function refuses: shapes, unless it has `axis`, and kinds of targets, unless
-    named.
+def _tried(made: Subject, found: frozenset[str], form: str | None) -> Subject:
+    """Leave out what the function refuses: shapes, unless it has `axis`, kinds of targets, unless named,
+    dtypes of labels, forms of memory.
     """
     absent: list[str] = []
+    usual = form or ("1" if made.spec in (*ELEMENTWISE, BINARY) else "2")
+    kinds = _kinds(made, found, usual, absent)
+    ndims = [usual] if form else list(_TRIALS)
+    if not made.has("axis") and not form:
+        for ndim, shape in _TRIALS.items():
+            refusal = _refusal(made, _trial(made, shape, kinds[0]))
+            if ndim != usual and refusal:
+                ndims.remove(ndim)
+                absent.append(f"logits of shape {list(shape)} ({refusal})")
+    plain = _trial(made, _TRIALS[usual], kinds[0])
+    labels, layouts = list(LABELS), list(LAYOUTS)
+    if not _refusal(made, plain):
+        if made.spec != BINARY:
+            labels.remove("bool")
+        takes_labels = made.spec in LOSSES and kinds[0] == "index"
+        tried = {n: plain.changed(target=plain.target.astype(n)) for n in labels} if takes_labels else {}
+        refused = {name: _refusal(made, call) for name, call in tried.items()}
+        labels = _kept(labels, refused, "labels of dtype {}", absent)
+        refused = {}
+        for name, layout in LAYOUTS.items():
+            target = None if plain.target is None else layout(plain.target)
+            refused[name] = _refusal(made, plain.changed(x=layout(plain.x), target=target), copies=False)
+        layouts = _kept(layouts, refused, "{} arrays", absent)
+    return replace(
+        made, kinds=tuple(kinds), ndims=tuple(ndims), labels=tuple(labels), layouts=tuple(layouts),
+        absent=tuple(absent),
+    )  # fmt: skip
+
+
+def _kept(names: list[str], refused: Mapping[str, str], what: str, absent: list[str]) -> list[str]:
+    """The names that are not refused; the others are told of, a line for each reason."""
+    for reason in dict.fromkeys(filter(None, refused.values())):
+        same = ", ".join(name for name in names if refused.get(name) == reason)
+        absent.append(f"{what.format(same)} ({reason})")
+    return [name for name in names if not refused.get(name)]
+
+
+def _kinds(made: Subject, found: frozenset[str], form: str, absent: list[str]) -> list[str]:
+    """The kinds of targets that are named, or else not refused."""
     kinds = ["index", "probability"] if made.spec in ("cross_entropy", BINARY) else ["index"]
     named = [kind for kind, name in zip(kinds, KINDS, strict=False) if name in found]
-    ndims = list(_TRIALS)
-    usual = "1" if made.spec in (*ELEMENTWISE, BINARY) else "2"
-    if not made.has("axis"):
-        for form, shape in _TRIALS.items():
-            refusal = _refusal(made, _trial(made, shape, named[0] if named else "index"))
-            if form != usual and refusal:
-                ndims.remove(form)
-                absent.append(f"logits of shape {list(shape)} ({refusal})")
-    if not named and "probability" in kinds:
-        refusal = _refusal(made, _trial(made, _TRIALS[usual], "probability"))
-        if refusal:
-            kinds.remove("probability")
-            what = "targets between 0 and 1" if made.spec == BINARY else "class probabilities as targets"
-            absent.append(f"{what} ({refusal})")
-    return replace(made, kinds=tuple(named or kinds), ndims=tuple(ndims), absent=tuple(absent))
+    if named or len(kinds) == 1:
+        return named or kinds
+    binary = made.spec == BINARY
+    spoken = {
+        "index": "class indices as targets",
+        "probability": "targets between 0 and 1" if binary else "class probabilities as targets",
+    }
+    refusals = {kind: _refusal(made, _trial(made, _TRIALS[form], kind)) for kind in kinds}
+    if all(refusals.values()):  # something else is wrong
+        return kinds
+    absent += [f"{spoken[kind]} ({refusal})" for kind, refusal in refusals.items() if refusal]
+    return [kind for kind in kinds if not refusals[kind]]
 
 
 def _trial(made: Subject, shape: tuple[int, ...], kind: str) -> Call:
@@ -306,10 +383,15 @@ def _trial(made: Subject, shape: tuple[int, ...], kind: str) -> Call:
     return Call(made.spec, x, (x > 0).astype(dtype), made.fixed)
 
 
-def _refusal(made: Subject, call: Call) -> str:
+def _refusal(made: Subject, call: Call, *, copies: bool = True) -> str:
     """How the function refuses a call; nothing if it does not."""
     try:
-        made.quantities(call)
+        if copies:
+            made.quantities(call)
+        else:
+            for f in (made.implementation, made.gradient):
+                if f is not None:
+                    made.run(call, "value" if f is made.implementation else "gradient", f, call.arguments, {})
     except Broken as broken:
         return broken.came if broken.raised else ""
     return ""

@@ -28,6 +28,7 @@ Objects: TypeAlias = npt.NDArray[np.object_]
 
 DIGITS = 60
 NAN, INF, ZERO, ONE = Decimal("NaN"), Decimal("Infinity"), Decimal(0), Decimal(1)
+ZERO_OR_NAN = Decimal("NaN1")  # the contract leaves it open
 CONTEXT = Context(prec=DIGITS, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 
@@ -211,8 +212,8 @@ def _reduce(
         gi, d = factor[i]
         row = []
         for known in position[1]:
-            if known is None:  # what is not picked has no gradient, whatever the mean
-                row.append(nothing)
+            if known is None:  # what is not picked has no gradient; the mean of nothing may show in it
+                row.append((ZERO_OR_NAN, ZERO_OR_NAN, INF) if gi.is_nan() else nothing)
                 continue
             entry, scale, least = known
             if gi.is_nan() or entry.is_nan():

@@ -25,7 +25,7 @@ import numpy as np
 
 from crossent.testing._calls import BINARY, ELEMENTWISE, LOSSES, OPTIONS, SPECS, Array, Call
 from crossent.testing._regimes import REGIMES as DRAWN
-from crossent.testing._regimes import Draw, seeded, some_of, st
+from crossent.testing._regimes import Draw, choice, seeded, some_of, st
 
 __all__ = [
     "FINITE",
@@ -43,8 +43,8 @@ FINITE = ("plain", "dense", "ties", "confident", "wide", "offset", "tiny", "edge
 REGIMES = (*FINITE, "masked", "infinite", "nan")
 
 _LARGEST = 256  # numbers of a call: the truth is slow
-_CLASSES = (3, 2, 4, 5, 3, 2, 7, 1, 17, 33)
-_ROWS = (3, 2, 1, 4, 2, 1, 5, 3, 8, 33)
+_CLASSES = (3, 2, 4, 5, 3, 2, 7, 1, 8, 17, 32, 33)
+_ROWS = (3, 2, 1, 4, 2, 1, 5, 3, 8, 16, 33)
 _FACTORS = (1.0, 0.5, 2.0, 0.25, 1.5, 3.0, 0.125, 8.0)
 
 
@@ -74,14 +74,13 @@ def logits(
     unknown = set(names) - set(REGIMES)
     if unknown or not names:
         raise ValueError(f"regimes must be among {', '.join(REGIMES)}, got {', '.join(names)}")
-    dt = np.dtype(dtype)
+    return _strategy(_logits, shape, np.dtype(dtype), names)
 
-    def arrays(draw: Draw) -> Array:
-        wanted = shape if isinstance(shape, tuple) else draw(shape)
-        with np.errstate(all="ignore"):  # what is too large for the dtype is infinite
-            return np.asarray(DRAWN[draw(st.sampled_from(names))](draw, wanted, dt), dt)
 
-    return st.composite(arrays)()
+def _logits(draw: Draw, shape: Any, dt: np.dtype[Any], names: Sequence[str]) -> Array:
+    wanted = shape if isinstance(shape, tuple) else draw(shape)
+    with np.errstate(all="ignore"):  # what is too large for the dtype is infinite
+        return np.asarray(DRAWN[draw(choice(names))](draw, wanted, dt), dt)
 
 
 def class_targets(
@@ -108,15 +107,16 @@ def class_targets(
     -------
     SearchStrategy of ndarray
     """
-    labels = list(range(num_classes))
+    return _strategy(_class_targets, shape, num_classes, dtype, ignore_index)
 
-    def arrays(draw: Draw) -> Array:
-        target = some_of(draw, shape, labels).astype(np.int64)
-        if ignore_index is not None:
-            target = np.where(some_of(draw, shape, [0, 0, 1]) == 1, ignore_index, target)
-        return np.asarray(target.astype(dtype))
 
-    return st.composite(arrays)()
+def _class_targets(
+    draw: Draw, shape: tuple[int, ...], num_classes: int, dtype: str, ignore_index: int | None
+) -> Array:
+    target = some_of(draw, shape, range(num_classes)).astype(np.int64)
+    if ignore_index is not None:
+        target = np.where(some_of(draw, shape, [0, 0, 1]) == 1, ignore_index, target)
+    return np.asarray(target.astype(dtype))
 
 
 def probability_targets(shape: tuple[int, ...] = (3, 4), dtype: str = "float32", *, axis: int = -1) -> Any:
@@ -135,22 +135,22 @@ def probability_targets(shape: tuple[int, ...] = (3, 4), dtype: str = "float32",
     -------
     SearchStrategy of ndarray
     """
+    return _strategy(_probability_targets, shape, dtype, axis)
 
-    def arrays(draw: Draw) -> Array:
-        moved = (*(n for i, n in enumerate(shape) if i != axis % len(shape)), shape[axis])
-        kind = draw(st.sampled_from(["some", "one-hot", "dense"]))
-        if kind == "dense":
-            raw = seeded(draw).uniform(0.01, 1.0, moved)
-        elif kind == "some":
-            raw = some_of(draw, moved, [0, 1, 2, 3])
-            raw[..., 0] += raw.sum(axis=-1) == 0
-        else:
-            labels = some_of(draw, moved[:-1], list(range(moved[-1])))
-            raw = (np.arange(moved[-1]) == labels[..., np.newaxis]).astype(np.float64)
-        q = raw / raw.sum(axis=-1, keepdims=True)
-        return np.ascontiguousarray(np.moveaxis(q, -1, axis)).astype(dtype)
 
-    return st.composite(arrays)()
+def _probability_targets(draw: Draw, shape: tuple[int, ...], dtype: str, axis: int) -> Array:
+    moved = (*(n for i, n in enumerate(shape) if i != axis % len(shape)), shape[axis])
+    kind = draw(choice(["some", "one-hot", "dense"]))
+    if kind == "dense":
+        raw = seeded(draw).uniform(0.01, 1.0, moved)
+    elif kind == "some":
+        raw = some_of(draw, moved, [0, 1, 2, 3])
+        raw[..., 0] += raw.sum(axis=-1) == 0
+    else:
+        labels = some_of(draw, moved[:-1], range(moved[-1]))
+        raw = (np.arange(moved[-1]) == labels[..., np.newaxis]).astype(np.float64)
+    q = raw / raw.sum(axis=-1, keepdims=True)
+    return np.ascontiguousarray(np.moveaxis(q, -1, axis)).astype(dtype)
 
 
 def class_weights(num_classes: int = 4, dtype: str = "float32", *, zeros: bool = True) -> Any:
@@ -169,19 +169,17 @@ def class_weights(num_classes: int = 4, dtype: str = "float32", *, zeros: bool =
     -------
     SearchStrategy of ndarray
     """
-    return _factors((num_classes,), dtype, zeros=zeros)
+    return _strategy(_factors, (num_classes,), dtype, zeros)
 
 
-def _factors(shape: tuple[int, ...], dtype: str, *, zeros: bool = True, signed: bool = False) -> Any:
+def _factors(
+    draw: Draw, shape: tuple[int, ...], dtype: str, zeros: bool = True, signed: bool = False
+) -> Array:
     values = [*_FACTORS, *[0.0] * (2 * zeros), *[-v for v in _FACTORS if signed]]
-
-    def arrays(draw: Draw) -> Array:
-        v = some_of(draw, shape, values)
-        if draw(st.booleans()):  # all bits in use
-            v = v * seeded(draw).uniform(0.5, 1.0, shape)
-        return np.asarray(v, dtype)
-
-    return st.composite(arrays)()
+    v = some_of(draw, shape, values)
+    if draw(_BOOLEANS):  # all bits in use
+        v = v * seeded(draw).uniform(0.5, 1.0, shape)
+    return np.asarray(v, dtype)
 
 
 def cotangents(shape: tuple[int, ...] = (), dtype: str = "float32") -> Any:
@@ -198,7 +196,7 @@ def cotangents(shape: tuple[int, ...] = (), dtype: str = "float32") -> Any:
     -------
     SearchStrategy of ndarray
     """
-    return _factors(shape, dtype, signed=True)
+    return _strategy(_factors, shape, dtype, True, True)
 
 
 def where_masks(shape: tuple[int, ...] = (3,), *, broadcast: bool = True) -> Any:
@@ -215,12 +213,23 @@ def where_masks(shape: tuple[int, ...] = (3,), *, broadcast: bool = True) -> Any
     -------
     SearchStrategy of ndarray of bool
     """
+    return _strategy(_where_masks, shape, broadcast)
 
-    def arrays(draw: Draw) -> Array:
-        smaller = [shape, *([(1, *shape[1:]), shape[1:]] if broadcast and shape else [])]
-        return some_of(draw, draw(st.sampled_from(smaller)), [1, 1, 0]).astype(bool)
 
-    return st.composite(arrays)()
+def _where_masks(draw: Draw, shape: tuple[int, ...], broadcast: bool = True) -> Array:
+    smaller = [shape, *([(1, *shape[1:]), shape[1:]] if broadcast and shape else [])]
+    return some_of(draw, draw(choice(smaller)), [1, 1, 0]).astype(bool)
+
+
+_BOOLEANS = st.booleans()
+
+
+def _drawn(draw: Draw, function: Any, *arguments: Any) -> Any:
+    return function(draw, *arguments)
+
+
+# Hypothesis compiles a function for every composite: one is enough, whose parts call each other.
+_strategy: Any = st.composite(_drawn)
 
 
 # -- whole calls ------------------------------------------------------------------------------------
@@ -234,7 +243,7 @@ def loss_calls(
     kinds: Sequence[str] = ("index", "probability"),
     reductions: Sequence[str] = ("none", "mean", "sum"),
     regimes: Iterable[str] = REGIMES,
-    ndims: Sequence[str] = ("1", "2", "3"),
+    ndims: Sequence[str] = ("1", "2", "3", "4"),
     without: Iterable[str] = (),
     always: Iterable[str] = (),
     min_classes: int = 1,
@@ -259,8 +268,8 @@ def loss_calls(
     regimes : iterable of str
         See `logits`.
     ndims : sequence of str
-        ``"1"``: one row of classes, ``"2"``: a batch, ``"3"``: ``[B, K, H]``, or any other place of the
-        class axis where `supports` has `axis`.
+        ``"1"``: one row of classes, ``"2"``: a batch, ``"3"``: ``[B, K, H]``, ``"4"``: ``[B, K, H, W]``, or
+        any other place of the class axis where `supports` has `axis`.
     without : iterable of str
         Options to leave out.
     always : iterable of str
@@ -305,10 +314,7 @@ def loss_calls(
         square,
     )
 
-    def calls(draw: Draw) -> Call:
-        return drawer.call(draw)
-
-    return st.composite(calls)()
+    return _strategy(drawer.call)
 
 
 class _Drawer:
@@ -334,28 +340,28 @@ class _Drawer:
         self.min_classes, self.min_rows, self.small, self.square = min_classes, min_rows, small, square
 
     def call(self, draw: Draw) -> Call:
-        dtype = draw(st.sampled_from(self.dtypes))
+        dtype = draw(choice(self.dtypes))
         shape, axis = self._shape(draw)
-        x = draw(logits(shape, dtype, regimes=self.regimes))
+        x = _logits(draw, shape, np.dtype(dtype), self.regimes)
         options: dict[str, Any] = {}
         if self._has(draw, "axis") and self.spec not in ELEMENTWISE:
-            options["axis"] = axis - len(shape) if draw(st.booleans()) else axis
+            options["axis"] = axis - len(shape) if draw(_BOOLEANS) else axis
         elif self.spec not in (*ELEMENTWISE, BINARY):
             x = np.ascontiguousarray(np.moveaxis(x, axis, self._default_axis(len(shape))))
         call = Call(self.spec, x, None, options)
         if self.spec in LOSSES:
             call = self._loss(draw, call, dtype)
         elif self.spec == "logsumexp" and self._has(draw, "keepdims"):
-            call = call.having(keepdims=draw(st.booleans()))
+            call = call.having(keepdims=draw(_BOOLEANS))
         if "dtype" in self.supports and dtype == "float32" and draw(st.integers(0, 7)) == 0:
             call = call.having(dtype=np.float64)
-        if "grad_output" in self.supports and ("grad_output" in self.always or draw(st.booleans())):
-            call = call.changed(grad_output=draw(cotangents(call.value_shape, dtype)))
+        if "grad_output" in self.supports and ("grad_output" in self.always or draw(_BOOLEANS)):
+            call = call.changed(grad_output=_factors(draw, call.value_shape, dtype, True, True))
         return call
 
     def _has(self, draw: Draw, option: str) -> bool:
         """Whether to pass an option."""
-        return option in self.supports and (option in self.always or draw(st.booleans()))
+        return option in self.supports and (option in self.always or draw(_BOOLEANS))
 
     def _default_axis(self, ndim: int) -> int:
         return min(ndim - 1, 1) if self.spec in LOSSES else -1
@@ -365,56 +371,56 @@ class _Drawer:
         do not.
         """
         classes, rows = ((2, 3), (2, 1, 3)) if self.small else (_CLASSES, _ROWS)
-        K = draw(st.sampled_from([k for k in classes if k >= self.min_classes]))
-        B = draw(st.sampled_from([b for b in rows if b >= self.min_rows]))
-        H = draw(st.sampled_from([1] if self.small else [2, 3, 1]))
+        K = draw(choice([k for k in classes if k >= self.min_classes]))
+        B = draw(choice([b for b in rows if b >= self.min_rows]))
+        H = draw(choice([1] if self.small else [2, 3, 1]))
         if self.square or (not self.small and self.min_rows <= K < 6 and draw(st.integers(0, 3)) == 0):
             B = H = K = min(max(K, self.min_rows), 5)
-        B = max(min(B, _LARGEST // (K * H)), self.min_rows)
         # one row of K classes where more rows are wanted is no choice
         forms = [
             n for n in self.ndims if n != "1" or self.min_rows <= 1 or self.spec in (*ELEMENTWISE, BINARY)
         ]
-        form = draw(st.sampled_from(forms))
+        form = draw(choice(forms))
+        B = max(min(B, _LARGEST // (K * H * (1 + (form == "4")))), self.min_rows)
         if self.spec in (*ELEMENTWISE, BINARY):
-            return {"1": (B,), "2": (B, K), "3": (B, K, H)}[form], 0
+            return {"1": (B,), "2": (B, K), "3": (B, K, H), "4": (B, K, H, 2)}[form], 0
         if form == "1":
             return (K,), 0
-        shape = [B] if form == "2" else [B, H]
+        shape = {"2": [B], "3": [B, H], "4": [B, H, B if self.square else 2]}[form]
         axis = draw(st.integers(0, len(shape)))
         shape.insert(axis, K)
         return tuple(shape), axis
 
     def _loss(self, draw: Draw, call: Call, dtype: str) -> Call:
         positions = call.positions
-        kind = "index" if self.spec == "nll_loss" else draw(st.sampled_from(self.kinds))
+        kind = "index" if self.spec == "nll_loss" else draw(choice(self.kinds))
         options = dict(call.options)
         if self.spec == BINARY:
             values = [0.0, 1.0] if kind == "index" else [0.5, 0.0, 1.0, 0.25, 0.75]
             target = some_of(draw, positions, values)
-            if kind == "probability" and draw(st.booleans()):
+            if kind == "probability" and draw(_BOOLEANS):
                 target = np.clip(target * seeded(draw).uniform(0.5, 1.0, positions), 0, 1)
             call = call.changed(target=np.asarray(target, dtype))
             for name in ("weight", "pos_weight"):
                 if self._has(draw, name):
-                    shape = draw(st.sampled_from([positions, positions[1:], ()]))
-                    options[name] = draw(_factors(shape, dtype))
+                    shape = draw(choice([positions, positions[1:], ()]))
+                    options[name] = _factors(draw, shape, dtype)
         else:
             axis = call.axis or 0
             K = call.x.shape[axis]
             if kind == "index":
                 call = call.changed(target=self._indices(draw, positions, K, options))
             else:
-                call = call.changed(target=draw(probability_targets(call.x.shape, dtype, axis=axis)))
+                call = call.changed(target=_probability_targets(draw, call.x.shape, dtype, axis))
             if self._has(draw, "weight"):
-                options["weight"] = draw(class_weights(K, dtype))
+                options["weight"] = _factors(draw, (K,), dtype)
             if self._has(draw, "label_smoothing"):
-                options["label_smoothing"] = draw(st.sampled_from([0.1, 0.25, 0.0, 0.9, 1.0]))
+                options["label_smoothing"] = draw(choice([0.1, 0.25, 0.0, 0.9, 1.0]))
         if self._has(draw, "where"):
-            options["where"] = draw(where_masks(positions))
+            options["where"] = _where_masks(draw, positions)
         if "reduction" in self.supports:
-            reduction = draw(st.sampled_from(self.reductions))
-            if reduction != "mean" or draw(st.booleans()):
+            reduction = draw(choice(self.reductions))
+            if reduction != "mean" or draw(_BOOLEANS):
                 options["reduction"] = reduction
         if (
             options.get("label_smoothing")
@@ -429,7 +435,7 @@ class _Drawer:
         """Class indices; the ignored one inside or outside of [0, K), or the default."""
         ignore: int | None = None
         if self._has(draw, "ignore_index"):
-            options["ignore_index"] = ignore = draw(st.sampled_from([-1, 0, K - 1, -100, 0, 255]))
-        elif "ignore_index" in self.supports and draw(st.booleans()):
+            options["ignore_index"] = ignore = draw(choice([-1, 0, K - 1, -100, 0, 255]))
+        elif "ignore_index" in self.supports and draw(_BOOLEANS):
             ignore = -100
-        return np.asarray(draw(class_targets(shape, K, ignore_index=ignore)))
+        return np.asarray(_class_targets(draw, shape, K, "int64", ignore))
