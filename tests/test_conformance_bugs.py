@@ -741,6 +741,18 @@ BUGS = [
             )
         },
     ),
+    (
+        CE,
+        "rows of zeros are not counted",
+        "probabilities_are_taken_as_they_are",
+        {
+            "value": lambda c, v: (
+                v
+                if c.index or not _mean(c)
+                else v * v.dtype.type(_count(c) / max((c.target.sum(axis=c.axis) != 0).sum(), 1))
+            )
+        },
+    ),
     (CE, "p - q", "probabilities_are_taken_as_they_are", {"grad": _of_one_mass}),
     (
         BINARY,
@@ -935,6 +947,16 @@ BUGS = [
         "NaN spreads",
         "nan_stays_in_its_position",
         {"grad": lambda c, g: np.full_like(g, np.nan) if np.isnan(g).any() else g},
+    ),
+    (
+        NLL,
+        "a weight of 0 hides NaN",
+        "nan_stays_in_its_position",
+        {
+            "change": lambda c: (
+                c if c.options.get("weight") is None else c.changed(x=np.where(np.isnan(c.x), 0, c.x))
+            )
+        },
     ),
     (CE, "NaN is hidden", "nan_stays_in_its_position", {"value": lambda c, v: np.nan_to_num(v)}),
     ("sigmoid", "NaN is hidden", "nan_stays_in_its_position", {"value": lambda c, v: np.nan_to_num(v)}),

@@ -116,7 +116,7 @@ def the_loss_is_linear_in_the_smoothing(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(z, q[i] / 2) = f(z, q[i]) / 2, and the same for the gradient",
+    "f(z, c q) = c f(z, q) for c = 1/2, 1/4, 0 of each row; and the same for the gradient",
     ("cross_entropy",),
     needs=("probabilities",),
     kinds=("probability",),
@@ -124,11 +124,11 @@ def the_loss_is_linear_in_the_smoothing(s: Subject, call: Call) -> None:
     without=("label_smoothing",),
 )
 def probabilities_are_taken_as_they_are(s: Subject, call: Call) -> None:
-    """Masked or mixed labels need not sum to 1: to normalize them, or to take p - q for the gradient,
-    weighs them anew.
+    """Masked or mixed labels need not sum to 1: to normalize them, to take p - q for the gradient, or not to
+    count a row of zeros weighs them anew.
     """
     call = call.rows
-    part = np.resize([0.5, 1.0, 0.25], len(call.x)).astype(call.target.dtype)
+    part = np.resize([0.5, 0.0, 1.0, 0.25], len(call.x)).astype(call.target.dtype)
     s.check(call.changed(target=call.target * part[:, np.newaxis]))
 
 

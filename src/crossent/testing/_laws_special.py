@@ -97,10 +97,14 @@ def zero_times_infinity_is_zero(s: Subject, call: Call) -> None:
 def nan_stays_in_its_position(s: Subject, call: Call) -> None:
     """One broken example must be seen where it is, and must not poison or hide in the others."""
     call = call.rows
+    labels = call.function in CLASS_LOSSES and call.index
     for i in range(min(len(call.x), 3)):
         x = call.x.copy()
-        x[(i, i % x.shape[1]) if x.ndim == 2 else i] = np.nan
+        k = call.target[i] if labels and call.live[i] else i % x.shape[1] if x.ndim == 2 else 0
+        x[(i, k) if x.ndim == 2 else i] = np.nan
         s.check(call.changed(x=x))
+        if i == 0 and labels and s.has("weight"):  # 0 * NaN is NaN
+            s.check(call.changed(x=x).having(weight=(np.arange(x.shape[1]) != k).astype(x.dtype)))
 
 
 @law(

@@ -81,7 +81,7 @@ def _wide(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
 
 
 def _offset(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    sizes = [10.0**n for n in (0, 1, 2, 3, 4, 6, 8, 12, 16, 30) if 10.0**n < np.finfo(dt).max / 4]
+    sizes = [10.0**n for n in (0, 1, 2, 3, 4, 6, 8, 12, 16, 30, 36) if 10.0**n < np.finfo(dt).max / 4]
     offset = draw(choice(sizes)) * draw(choice([1.0, -1.0]))
     return np.asarray(offset + some_of(draw, shape, [float(k) for k in range(-4, 5)]))
 

@@ -62,7 +62,7 @@ def logits(
     regimes : iterable of str
         Any of ``REGIMES``: ``"plain"`` (a few units), ``"dense"`` (all bits in use), ``"ties"``,
         ``"confident"`` (margins at which ``1 - p`` rounds to 0), ``"wide"`` (as wide as exp can go),
-        ``"offset"`` (1 to 1e30 added to all), ``"tiny"`` (subnormal numbers), ``"edges"`` (thresholds of exp,
+        ``"offset"`` (1 to 1e36 added to all), ``"tiny"`` (subnormal numbers), ``"edges"`` (thresholds of exp,
         the largest numbers), ``"masked"`` (``-inf``), ``"infinite"`` (both infinities), ``"nan"``.
         ``FINITE`` leaves out the last three.
 
