@@ -27,7 +27,7 @@ from crossent._reduction import Cotangent, Reduction, count_positions
 from crossent._scratch import Array, room_like
 from crossent._sums import corrected, two_product, two_sum, wide
 from crossent.lse import times
-from crossent.sigmoids import exp_minus_size, softplus_rows
+from crossent.sigmoids import exp_minus_size, softplus_rows, zeros_like
 
 
 def binary_cross_entropy_with_logits(
@@ -208,11 +208,11 @@ def _binary(
     w = None if weight is None else desk.broadcast("weight", weight, x.shape, "logits")
     c = None if pos_weight is None else desk.broadcast("pos_weight", pos_weight, x.shape, "logits")
     kept = desk.mask(where, x.shape)
-    # Up to four factors multiply here: one step wider than the result, or their roundings add up
-    # to more than the digits promised.
-    work = wide(desk.work_dtype(result, y, w, c))
+    work = desk.work_dtype(result, y, w, c)
+    if w is not None or c is not None:  # the roundings of up to four factors would be too many: a step wider
+        work = wide(work)
     end = Reduction(
-        desk.reduction_word(reduction), x.shape, result, work,
+        desk.reduction_word(reduction), x.shape, result, wide(work),
         lambda: count_positions(x.shape, kept), grad_output,
     )  # fmt: skip
     operands = [*(a if a is None else Operand(a, work) for a in (x, y, w, c)), desk.as_is(kept)]
@@ -238,13 +238,14 @@ def _binary_rows(
     """
     dropped = desk.left_out(where)
     h = room_like("h", y)
-    h[...] = z >= 0
+    h[...] = np.greater_equal(z, zeros_like(z), out=room_like("positive", z, np.dtype(bool)))
     t = exp_minus_size(z, "t")
-    both = low = None
+    e = both = low = None
     if c is None:
         d = np.subtract(h, y, out=room_like("d", y))
-        e = np.subtract(1, h, out=h)
-        e -= y
+        if g is not None:
+            e = np.subtract(1, h, out=h)
+            e -= y
     else:
         yes, no = c * y, 1 - y
         both = no + yes
