@@ -38,11 +38,12 @@ def _widen(source: Array, target: Array) -> None:
 
 def _narrow(source: Array, target: Array) -> None:
     """Add the power of two whose last digit is the last that half precision has: this rounds."""
-    size = np.abs(source, out=room("size", source.shape, _SINGLE))
+    # The rooms of `row_sum`: no sum is under way where a result is written.
+    size = np.abs(source, out=room("half", source.shape, _SINGLE))
     if not size.max() < 65504:  # infinities, NaN, and what rounds to infinity
         np.copyto(target, source, casting="unsafe")
         return
-    exponent = room("exponent", source.shape, _BITS)
+    exponent = room("quarter", source.shape, _BITS)
     np.bitwise_and(size.view(np.int32), np.int32(0x7F800000), out=exponent)
     np.maximum(exponent, np.int32((_NUDGE + 1) << 23), out=exponent)  # subnormal numbers share one
     exponent += np.int32(13 << 23)

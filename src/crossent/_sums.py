@@ -187,7 +187,7 @@ class ExactSum:
     def _roughly(self, x: Array) -> bool:
         """Add the terms as NumPy does: in pairs, or in the pieces of its buffer, which follow each other."""
         if x.dtype != self.dtype:  # `sum` would convert it, too, in small pieces
-            narrow, x = x, room("terms", x.shape, self.dtype)
+            narrow, x = x, room("columns", x.shape, self.dtype)
             np.copyto(x, narrow)
         total = float(x.sum())
         if not math.isfinite(total):

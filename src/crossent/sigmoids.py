@@ -271,7 +271,7 @@ def exp_minus_size(x: Array, name: str) -> Array:
 
 def zeros_like(x: Array) -> Array:
     """Return zeros to compare `x` with: with a single number NumPy compares one by one."""
-    zeros = room_like("zeros", x)
+    zeros = room_like("log", x)  # which is not taken yet
     zeros[...] = 0
     return zeros
 
