@@ -234,24 +234,20 @@ def _binary_rows(
 
     In terms of ``t = exp(-|z|)`` it is ``(no + yes) log(1 + t) + near |z|`` and its slope, for positive z,
     ``(near - far t) / (1 + t)``, where of `yes` and `no` `near` is the one of the less likely label,
-    and `far` the other. `d` and `e` are these with their signs.
+    and `far` the other. `d` and `e` are these with their signs, ``d + e = no - yes``.
     """
     dropped = desk.left_out(where)
     h = room_like("h", y)
     h[...] = np.greater_equal(z, zeros_like(z), out=room_like("positive", z, np.dtype(bool)))
     t = exp_minus_size(z, "t")
-    e = both = low = None
+    both = low = None
     if c is None:
         d = np.subtract(h, y, out=room_like("d", y))
-        if g is not None:
-            e = np.subtract(1, h, out=h)
-            e -= y
     else:
         yes, no = c * y, 1 - y
         both = no + yes
-        d, e = no * h, no
+        d = no * h
         d -= yes * (1 - h)
-        np.subtract(np.subtract(no, yes, out=no), d, out=e)
         if tight:  # no digits to spare: put the roundings of no + yes back
             low = two_product(c, y)[1] + two_sum(1 - y, yes)[1] + two_sum(np.ones_like(y), -y)[1]
     loss = None
@@ -269,6 +265,8 @@ def _binary_rows(
         if dropped is not None:
             loss[dropped] = 0
     if g is not None and target is not None:
+        e = np.subtract(1, h, out=h) if c is None else np.subtract(no, yes, out=no)
+        e -= y if c is None else d
         slope = np.multiply(e, t, out=e)
         slope += d
         t += 1
