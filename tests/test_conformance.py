@@ -58,10 +58,13 @@ CORRECT = ("cross_entropy", BINARY, "log_softmax", "softplus")
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("spec", CORRECT)
 def test_correct_implementations__are_accepted(spec, seed):
-    """Loops over longdouble, decimals and floats: other code, the same numbers. Long sums in one of
-    ten seeds.
+    """Loops over longdouble, decimals and floats: other code, the same numbers. What takes a loop long in
+    one of ten seeds; 70,000 rows of classes in none.
     """
-    laws = [law for law in LAWS if seed == 0 or law.name != "long_sums_survive"]
+    slow = {law.name for law in LAWS if law.most is not None and law.most <= 12}
+    if seed == 0:
+        slow = {"long_sums_survive"} if spec == "cross_entropy" else set()
+    laws = [law for law in LAWS if law.name not in slow]
     report = conformance_report(
         getattr(correct, spec),
         spec,
