@@ -43,6 +43,7 @@ def gradient_is_the_definition(s: Subject, call: Call) -> None:
     gradient=True,
     regimes=CALM,
     small=True,
+    ndims=("1", "2"),
     without=("dtype", "keepdims"),
 )
 def gradient_is_the_slope(s: Subject, call: Call) -> None:
