@@ -92,7 +92,7 @@ def tables(by_setting, version):
     head = [f"| NumPy {version} | " + " | ".join(SETTINGS) + " |", "|---|" + "---:|" * len(SETTINGS)]
     rows = [
         f"| {dtype} `{name}` | "
-        + " | ".join(f"{by_setting[s][f'{dtype} {name}']:.2f}" for s in SETTINGS)
+        + " | ".join(f"{np.ceil(100 * by_setting[s][f'{dtype} {name}']) / 100:.2f}" for s in SETTINGS)
         + " |"
         for dtype in ("float32", "float64")
         for name in FUNCTIONS
