@@ -88,9 +88,7 @@ def numerics():
             computed = np.array([loss(np.float32([0, m]), 0) for m in margins], float)
         finite = np.isfinite(computed)
         # Curves that agree lie on each other: each is a little narrower than the one before.
-        right.plot(
-            margins[finite], computed[finite], dashes, color=colour, linewidth=6 - 1.5 * k, label=name
-        )
+        right.plot(margins[finite], computed[finite], dashes, color=colour, linewidth=6 - 1.5 * k, label=name)
         if not finite.all():
             at = margins[finite][-1], computed[finite][-1]
             right.annotate(

@@ -99,8 +99,8 @@ def tables(by_setting, version):
     ]
     often, very = by_setting["AVX-512"]["rare"]
     rare = (
-        f"Of four million random float32 arguments of `exp`, with AVX-512, {often:.1%} were off by more than\n"
-        f"1.5 ulp and {very:.2%} by more than 2."
+        f"Of four million random float32 arguments of `exp`, with AVX-512, {often:.1%} were off by more\n"
+        f"than 1.5 ulp and {very:.2%} by more than 2."
     )
     return {"functions": "\n".join(head + rows), "rare": rare}
 
