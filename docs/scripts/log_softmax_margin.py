@@ -41,8 +41,8 @@ def main() -> None:
     ax.set_ylim(1e-11, 1e-3)
     ax.grid(color=GREY, alpha=0.2, linewidth=0.7)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.plot(margin, -log_softmax(z)[:, 1], color=BLUE, linewidth=2, label=r"$\log1p(r / o)$")
-    ax.plot(margin[naive > 0], naive[naive > 0], color=RED, linewidth=1.8, label=r"$\log(1 + r)$")
+    ax.plot(margin, -log_softmax(z)[:, 1], color=BLUE, linewidth=2, label="log1p(r / o)")
+    ax.plot(margin[naive > 0], naive[naive > 0], color=RED, linewidth=1.8, label="log(1 + r)")
     last = margin[naive > 0][-1]
     ax.annotate(
         "from here on exactly 0", (last, naive[naive > 0][-1]), (last + 0.4, 3e-7), color=RED, fontsize=9.5
