@@ -16,7 +16,7 @@ def load_digits():
 
 
 def load_tumours():
-    """Return the measurements, (569, 30), their names, and what is malignant, (569,) of booleans."""
+    """Return the measurements, (569, 30), and which tumours are malignant, (569,) of booleans."""
     with open(DATA / "breast_cancer.csv") as file:
         file.readline()
         table = np.loadtxt(file, delimiter=",")
