@@ -71,7 +71,7 @@ def draw(plt, verdicts, errors):
         axes.set(xlabel="confidence", ylabel="share that is right", title=f"{case} digits", aspect="equal")
         axes.legend(loc="upper left")
     for (case, error), color in zip(errors.items(), ["tab:green", "tab:red"], strict=True):
-        panels[2].plot(error.keys(), error.values(), "o-", color=color, label=f"{case} digits")
+        panels[2].plot(list(error), list(error.values()), "o-", color=color, label=f"{case} digits")
     panels[2].set(xlabel="label smoothing", ylabel="expected calibration error", ylim=(0, None))
     panels[2].set_title("It helps where confidence is too high")
     panels[2].legend()
