@@ -45,7 +45,7 @@ def check_optimum(smoothing):
 def learn(images, labels, smoothing):
     network = OneHiddenLayer(images.shape[1], 32, K, np.random.default_rng(0))
     loss = partial(crossent.cross_entropy_value_and_grad, label_smoothing=smoothing)
-    train(network, images, labels, loss, epochs=60)
+    train(network, images, labels, loss, epochs=40)
     return network
 
 

@@ -10,10 +10,10 @@ Knowledge in a Neural Network", 2015).
 1. A sure teacher's probabilities are nearly labels. T makes the rest visible: the entropy rises.
 2. The cross-entropy with soft targets does not fall to 0, but to their entropy. The rest is the
    Kullback-Leibler divergence: what the student has not learned yet.
-3. The gradient shrinks like 1 / T^2. Times T^2 it keeps its size, and tends to the difference of the centred
-   logits, divided by K: at high temperature the student copies logits.
+3. The gradient shrinks like 1 / T^2. Times T^2 it keeps its size, and tends to the difference of the
+   centred logits, divided by K: at high temperature the student copies logits.
 4. With few digits the student gains much from a high temperature. With all the digits that the
-   teacher saw it gains nothing: their labels say enough.
+   teacher saw it gains nothing.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ import crossent
 K = 10
 TEMPERATURES = (1, 2, 4, 8)
 FEW = 50
-DRAWS = 4
+DRAWS = 3
 
 
 def distillation_loss(z, q, T):
@@ -124,7 +124,7 @@ def main():
     assert entropies[1] < 0.2 < 1 < entropies[8]
     assert np.mean(scores[8]) > np.mean(scores["labels"]) + 0.03
     assert min(np.subtract(scores[8], scores["labels"])) > 0
-    assert abs(with_all[8] - with_all["labels"]) < 0.03
+    assert with_all[8] - with_all["labels"] < 0.01
     assert abs(loss - entropy - divergence) < 1e-12
     assert distance[512] < 0.02 < 0.2 < distance[1]
     assert 0.8 < sizes[512] / sizes[64] < 1.25
