@@ -123,10 +123,8 @@ def main():
     usual_gradient = naive_softmax(z)[0, 1] - 1
     gradient = crossent.cross_entropy_grad(z, y)[0, 1]
     exact_gradient = -exact.softmax(z)[0, 0]  # p[1] - 1 of two classes
-    print(
-        f"gradient at 17: exact {exact_gradient:.4e}, "
-        f"softmax(z)[y] - 1 {usual_gradient:.4e}, crossent {gradient:.4e}"
-    )
+    print(f"gradient at 17: exact {exact_gradient:.4e}, softmax(z)[y] - 1 {usual_gradient:.4e}", end="")
+    print(f", crossent {gradient:.4e}")
 
     z, y = learned_digits()
     losses = {name: formula(z, y) for name, formula in FORMULAS.items()}

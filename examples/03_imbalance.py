@@ -2,12 +2,13 @@
 
     python examples/03_imbalance.py [--picture PATH]
 
-Two of the 30 measurements (texture and smoothness, which leave a doubt), every benign tumour and every third
-malignant one. A logistic regression is fitted to its optimum, with and without `pos_weight`, and judged on
-tumours that it has not seen (five folds). With `pos_weight = c` every malignant tumour counts c times:
+Two of the 30 measurements (texture and smoothness, which leave a doubt), every benign tumour and every
+third malignant one. A logistic regression is fitted to its optimum, with and without `pos_weight`, and
+judged on tumours that it has not seen (five folds). With `pos_weight = c` a malignant one counts c times:
 
-1. Where the data say that the odds are p / (1 - p), the optimum says c p / (1 - p): each logit moves up by
-   log c. So the recall rises; but so would it with a lower threshold on the model without weights.
+1. Where the odds in the data are p / (1 - p), the optimum says c p / (1 - p), as far as the model can:
+   each logit moves up by log c. So the recall rises; but so would it with a lower threshold on the
+   model without weights.
 2. The probabilities are no longer those of the data. Subtracting log c from the logits gives them back.
 3. `cross_entropy` with class weights n / (K n_k) and the logits [0, z] is the same loss, but for a factor.
 """
@@ -85,17 +86,15 @@ def main():
 
     plain, weighted = logits_of_unseen(x, y, 1.0), logits_of_unseen(x, y, c)
     logits = {"plain": plain, "weighted": weighted, "corrected": weighted - shift}
-    print(
-        f"\n{'':11}{'recall':>8}{'precision':>11}{'says on average':>17}{'calibration error':>19}{'loss':>8}"
-    )
+    heads = ["recall", "precision", "says on average", "calibration error", "loss"]
+    print(f"\n{'':10}" + "".join(f"{head:>19}" for head in heads))
     recall, said, error, loss = {}, {}, {}, {}
     for name, z in logits.items():
         p = crossent.sigmoid(z)
         recall[name], precision = np.mean(z[y == 1] > 0), np.mean(y[z > 0])
         said[name], error[name], loss[name] = p.mean(), expected_calibration_error(p, y), bce(z, y)
-        print(
-            f"{name:11}{recall[name]:8.3f}{precision:11.3f}{said[name]:17.3f}{error[name]:19.3f}{loss[name]:8.3f}"
-        )
+        row = [recall[name], precision, said[name], error[name], loss[name]]
+        print(f"{name:10}" + "".join(f"{number:19.3f}" for number in row))
     print(f"{y.mean():.3f} of them are malignant")
 
     moved = np.mean(weighted - plain)

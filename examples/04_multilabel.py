@@ -2,15 +2,15 @@
 
     python examples/04_multilabel.py [--picture PATH]
 
-Each digit has three yes-or-no labels: is it even, is it larger than 4, has it a closed loop? They do not
-exclude each other, so each gets a logit of its own and `binary_cross_entropy_with_logits` on [B, 3].
+Each digit has three yes-or-no labels: is it even, is it larger than 4, has it a closed loop? They do
+not exclude each other, so each has a logit of its own: `binary_cross_entropy_with_logits` on [B, 3].
 
-A binary question can also be put as two classes: logits [B, 2, 3], `cross_entropy` on axis 1. Softmax sees
-differences only, so the pair [0, z] says what the one logit z says:
+A binary question can also be put as two classes: logits [B, 2, 3], `cross_entropy` on axis 1. Softmax
+sees differences only, so the pair [0, z] says what the one logit z says:
 
 1. Loss and gradient are the same, to the last digits.
-2. Training is not: two logits move apart, one up and one down, so their difference learns at twice the rate.
-   With half the rate the two models stay the same for the whole training.
+2. Training is not: two logits move apart, one up and one down, so their difference learns at twice the
+   rate. With half the rate the two models stay the same for the whole training.
 """
 
 from functools import partial
@@ -75,8 +75,8 @@ def draw(plt, images, digits, said):
     axes.imshow(mean, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for digit in DIGIT:
         for j in range(3):
-            right_color = "white" if mean[digit, j] > 0.5 else "black"
-            axes.text(j, digit, f"{mean[digit, j]:.2f}", ha="center", va="center", color=right_color)
+            color = "white" if mean[digit, j] > 0.5 else "black"
+            axes.text(j, digit, f"{mean[digit, j]:.2f}", ha="center", va="center", color=color)
     axes.set(xticks=range(3), xticklabels=NAMES, yticks=DIGIT, ylabel="digit")
     axes.set_title("Mean probability, held-out digits")
 
@@ -105,9 +105,8 @@ def main():
     print(f"  {'all three':14} right {right.all(axis=1).mean():.3f}")
 
     loss_ulp, gradient_ulp = compare_formulations(z, target[test])
-    print(
-        f"\none logit or two, the same numbers: losses {loss_ulp:.1f}, gradients {gradient_ulp:.1f} ulp apart"
-    )
+    print("\none logit or two, the same numbers:", end=" ")
+    print(f"losses {loss_ulp:.1f}, gradients {gradient_ulp:.1f} ulp apart")
     apart = compare_training(images[training], target[training])
     for rate, distance in apart.items():
         print(f"linear models after 5 epochs, one logit with rate 0.5, two with {rate}: {distance:.1e} apart")
