@@ -1,0 +1,58 @@
+"""Settings of the site: python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+The pages are Markdown that reads well without it. What it adds: formulas, navigation, search, and
+the API reference from the docstrings.
+"""
+
+import os
+
+import crossent
+
+project = "crossent"
+author = copyright = "crossent contributors"
+version = release = crossent.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+]
+exclude_patterns = ["_build"]
+nitpicky = True  # a name in a docstring that leads nowhere is a warning, and warnings are errors
+nitpick_ignore_regex = [("py:obj", "_.*")]  # private names, for readers of the source
+
+# -- Markdown ----------------------------------------------------------------------------------------
+
+myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
+myst_heading_anchors = 3  # tests/pages.py counts on it
+myst_dmath_double_inline = True
+
+# -- formulas ----------------------------------------------------------------------------------------
+
+# The address of MathJax; one on this machine makes the site readable without a network.
+mathjax_path = os.environ.get(
+    "CROSSENT_MATHJAX", "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-mml-chtml.js"
+)
+mathjax3_config = {"chtml": {"mtextInheritFont": True}, "options": {"enableMenu": False}}
+
+# -- docstrings --------------------------------------------------------------------------------------
+
+default_role = "autolink"  # `f` in a docstring is a link if there is an f, else a parameter
+autodoc_typehints = "none"  # the docstrings tell types and shapes
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autosummary_generate = False  # everything is on one page
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+# -- HTML --------------------------------------------------------------------------------------------
+
+html_theme = "furo"
+html_title = f"crossent {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sphinx = False
