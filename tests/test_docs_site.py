@@ -1,6 +1,7 @@
 """The documentation hangs together: links, includes, pictures, the fixed headings, a page a function."""
 
 import ast
+import importlib.util
 import re
 
 import pytest
@@ -115,6 +116,24 @@ def test_pages__index_lists_every_page_once():
             listed += [line for line in fence.text.splitlines() if line and not line.startswith(":")]
     pages = [p.relative_to(DOCS).with_suffix("").as_posix() for p in PAGES if p.is_relative_to(DOCS)]
     assert sorted(listed) == sorted(set(pages) - {"index"})
+
+
+def test_api__lists_every_public_name_once():
+    """What the reference leaves out does not exist for those who look things up."""
+    text = "".join(f.text for f in fences((DOCS / "api.md").read_text("utf-8")))
+    listed = re.findall(r"^\.\. auto(?:function|class):: (\w+)$", text, re.MULTILINE)
+    modules = re.findall(r"^\.\. automodule:: crossent\.(\w+)$", text, re.MULTILINE)
+    assert sorted(listed + modules) == sorted({*crossent.__all__, "testing"})
+
+
+def test_picture_of_functions__is_what_its_script_draws():
+    """The script checks every sentence of the picture on numbers, and needs nothing but NumPy."""
+    path = DOCS / "scripts" / "picture_of_functions.py"
+    spec = importlib.util.spec_from_file_location("picture_of_functions", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.check()
+    assert script.PICTURE.read_text("utf-8") == script.drawing()
 
 
 # -- included code -----------------------------------------------------------------------------------

@@ -115,7 +115,10 @@ def box(part):
 
 def arrow(start, end):
     x, y, to = across(start[0]), 4 + start[1] * ROW + BOX, 4 + end[1] * ROW
-    return [f'<path d="M{x:g} {y}V{to - 6}" class="line"/>', f'<path d="M{x:g} {to}l-5 -8h10z" fill="{LINE}"/>']
+    return [
+        f'<path d="M{x:g} {y}V{to - 6}" class="line"/>',
+        f'<path d="M{x:g} {to}l-5 -8h10z" fill="{LINE}"/>',
+    ]
 
 
 def drawing():
