@@ -354,7 +354,9 @@ def wrong_outline(page: str, name: str) -> list[str]:
 def unchecked_gradient(page: str, name: str) -> list[str]:
     """Whether the gradient's section holds it against differences of the exact definition."""
     text = section(page, "The gradient")
-    if not re.search(rf"\b{name}(_value_and)?_grad\b", text):
+    full = rf"{name}(?:_value_and)?_grad"
+    short = re.findall(rf"(\w+) = crossent\.{full}$|\b{full} as (\w+)", page, re.MULTILINE)
+    if not re.search(rf"\b({'|'.join([full, *filter(None, sum(short, ()))])})\b", text):
         return [f"{name}_grad does not occur"]
     blocks = [code for info, code, _ in fences(text) if info == RUN]
     code = "".join("".join(e.source for e in examples(b)) if ">>> " in b else b for b in blocks)

@@ -49,7 +49,8 @@ def test_pages__blocks_with_other_libraries_do_what_they_show(path, record_prope
 @pytest.mark.parametrize("path", PAGES, ids=relative)
 def test_pages__fences_are_of_known_kinds(path):
     """A slip in a fence would leave nothing to run, and everything green."""
-    assert not odd_fences(path.read_text("utf-8"))
+    odd = odd_fences(path.read_text("utf-8"))
+    assert not odd
 
 
 def test_pages__have_blocks_to_run_and_outputs_to_compare():
