@@ -21,8 +21,7 @@ extensions = [
     "numpydoc",
 ]
 exclude_patterns = ["_build"]
-nitpicky = True  # a name in a docstring that leads nowhere is a warning, and warnings are errors
-nitpick_ignore_regex = [("py:obj", "_.*")]  # private names, for readers of the source
+nitpicky = True  # a reference that leads nowhere is a warning, and warnings are errors
 
 # -- Markdown ----------------------------------------------------------------------------------------
 
@@ -40,7 +39,7 @@ mathjax3_config = {"chtml": {"mtextInheritFont": True}, "options": {"enableMenu"
 
 # -- docstrings --------------------------------------------------------------------------------------
 
-default_role = "autolink"  # `f` in a docstring is a link if there is an f, else a parameter
+default_role = "py:obj"  # `f` in a docstring is a link if this site has an f, else a parameter
 autodoc_typehints = "none"  # the docstrings tell types and shapes
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -56,3 +55,12 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+
+
+def name_without_entry(app, env, node, contnode):
+    """Leave a parameter, and anything else in single backticks that has no entry, without a link."""
+    return contnode if node.get("reftype") == "obj" else None
+
+
+def setup(app):
+    app.connect("missing-reference", name_without_entry)
