@@ -62,5 +62,14 @@ def name_without_entry(app, env, node, contnode):
     return contnode if node.get("reftype") == "obj" else None
 
 
+def module_headings(app, what, name, obj, options, lines):
+    """Make the headings of a module's docstring look like those of functions: numpydoc passes them over."""
+    if what == "module":
+        for number in range(len(lines) - 1):
+            if lines[number] and set(lines[number + 1]) == {"-"}:
+                lines[number : number + 2] = [f".. rubric:: {lines[number]}", ""]
+
+
 def setup(app):
     app.connect("missing-reference", name_without_entry)
+    app.connect("autodoc-process-docstring", module_headings)

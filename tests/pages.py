@@ -232,6 +232,17 @@ def pictures(page: str) -> list[tuple[str, str]]:
     return re.findall(r"!\[([^\]]*)\]\(([^)\s]*)\)", prose(page))
 
 
+def torn_maths(page: str) -> list[str]:
+    """Formulas that Markdown tears: a line inside begins like an item of a list, a heading, a quotation.
+
+    So does one that is left open: each paragraph, item or row has an even number of dollars.
+    """
+    text = re.sub(r"`[^`]*`|\\\$", "", prose(page))
+    text = re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    parts = re.split(r"\n(?=\s*\n|\s*(?:[-+*]|\d+[.)]|#+|>)\s|\|)", text)
+    return [part.strip() for part in parts if part.count("$") % 2]
+
+
 # -- included code -----------------------------------------------------------------------------------
 
 

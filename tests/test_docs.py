@@ -10,17 +10,23 @@ from types import ModuleType
 import pytest
 
 import crossent
-from pages import PAGES, PEERS, README, RUN, fences, imported, odd_fences, relative, run_block, run_page
+from pages import (
+    PAGES,
+    PEERS,
+    README,
+    RUN,
+    examples,
+    fences,
+    imported,
+    odd_fences,
+    relative,
+    run_block,
+    run_page,
+)
 
 MODULES = ["crossent", *(m.name for m in pkgutil.walk_packages(crossent.__path__, "crossent."))]
 PUBLIC = [name for name in crossent.__all__ if not isinstance(getattr(crossent, name), ModuleType)]
 BESIDE = [p for p in PAGES if any(f.info == PEERS for f in fences(p.read_text("utf-8")))]
-
-
-def count(record_property, ran):
-    """Add to the totals that conftest.py prints."""
-    record_property("blocks run", ran.blocks)
-    record_property("outputs compared", ran.outputs)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=relative)
@@ -30,7 +36,8 @@ def test_pages__python_blocks_do_what_they_show(path, record_property):
     ran = run_page(page, path, {RUN})
     assert not ran.failures, "".join(ran.failures)
     assert ran.blocks == len(re.findall(r"^ *```python$", page, re.MULTILINE))
-    count(record_property, ran)
+    record_property("blocks run", ran.blocks)  # conftest.py prints the totals
+    record_property("outputs compared", ran.outputs)
 
 
 @pytest.mark.peers
@@ -43,7 +50,9 @@ def test_pages__blocks_with_other_libraries_do_what_they_show(path, record_prope
         pytest.skip(f"not installed: {', '.join(missing)} (pip install '.[peers]')")
     ran = run_page(page, path, {RUN, PEERS})
     assert not ran.failures, "".join(ran.failures)
-    count(record_property, ran)
+    extra = [f.text for f in fences(page) if f.info == PEERS]
+    record_property("blocks with other libraries run", len(extra))
+    record_property("outputs compared", sum(bool(e.want) for code in extra for e in examples(code)))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=relative)

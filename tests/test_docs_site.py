@@ -28,6 +28,7 @@ from pages import (
     prose,
     relative,
     section,
+    torn_maths,
     triples,
     unchecked_gradient,
     wrong_outline,
@@ -92,6 +93,35 @@ def test_anchors__are_those_of_code_hosts_and_myst():
         "# The `log1p`\n## Why `p - y`?\n## Why `p - y`?\n### H(q, p) and D\n#### too deep\n## [a](b.md) c\n"
     )
     assert anchors(page) == {"the-log1p", "why-p---y", "why-p---y-1", "hq-p-and-d", "a-c"}
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=relative)
+def test_pages__formulas_are_whole(path):
+    """A torn formula shows its source, and nothing else would notice."""
+    torn = torn_maths(path.read_text("utf-8"))
+    assert not torn
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "4. $J + \n   1) p$ is\n",
+        "$a\n- b$\n",
+        "$a\n\nb$\n",
+        "costs $x\n",
+        "| $a | b$ |\n| c$ |\n",
+        "$$\na\n$$ and $b\n",
+    ],
+)
+def test_torn_maths__catches_planted_ones(page):
+    """The checker itself is tried."""
+    assert torn_maths(page)
+
+
+def test_torn_maths__lets_whole_ones_pass():
+    """Formulas may go over lines; dollars in code and escaped ones are none."""
+    page = "- $a\n  + b$ and `$` and \\$5\n\n$$\na\n- b\n$$\n\n```sh\necho $x\n```\n"
+    assert not torn_maths(page.replace("  + b", "  \\cdot b"))
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=relative)
