@@ -195,7 +195,7 @@ def links(page: str) -> list[str]:
     text = re.sub(r"`[^`]*`", "`", prose(page))
     text = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$", "$", text, flags=re.DOTALL)  # $p[k](z)$ is no link
     inline = re.findall(r"\]\(((?:[^()]|\([^()]*\))*)\)", text)
-    defined = re.findall(r"^ {0,3}\[[^\]^]+\]:[ \t]*(.*)$", text, re.MULTILINE)
+    defined = re.findall(r"^ {0,3}\[[^\]^]+\]:[ \t]*(\S+)[ \t]*$", text, re.MULTILINE)
     return [*inline, *defined, *re.findall(r"<([a-z]+:[^>]*)>", text)]
 
 
