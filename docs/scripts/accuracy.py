@@ -829,8 +829,8 @@ def roundings(dtype):
             else [("t", t), ("sum of t", sum_t), L, ("product", HALF), ("terms", HALF), *mean],
         ),
         "binary_cross_entropy_with_logits": (
-            "mean, weights",
-            wide
+            "mean; with weights float32 is computed in float64",
+            [("1 - y", HALF), ("softplus", n["exp"] + n["log1p"] + HALF), ("terms", HALF), last]
             if single
             else [
                 ("1 - y", HALF), ("softplus", n["exp"] + n["log1p"] + HALF), ("product", HALF),
@@ -859,8 +859,11 @@ def roundings(dtype):
             [*pull, ("t, twice", 2 * t), ("g / N", HALF), ("t g / N", HALF), last],
         ),
         "binary_cross_entropy_with_logits_grad": (
-            "mean, weights",
-            wide
+            "mean; with weights float32 is computed in float64",
+            [
+                ("1 - y", 2 * HALF), ("exp, twice", 2 * n["exp"]), ("product", HALF), ("difference", HALF),
+                ("1 + t", HALF), ("quotient", HALF), ("g / N", HALF), last,
+            ]
             if single
             else [
                 ("two terms: pos_weight, sigmoid, product", 2 * (n["exp"] + 4 * HALF)),

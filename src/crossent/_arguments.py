@@ -29,6 +29,8 @@ _OVERLAP_WORK: Any = 100_000  # NumPy's measure; what takes longer to tell apart
 
 def real(name: str, value: ArrayLike) -> Array:
     """Return `value` as an array of real numbers, or say why it is none."""
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return value
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a numpy.ma.MaskedArray, whose mask would be lost: pass {name}.data and "
@@ -108,6 +110,8 @@ def first(x: Array, axes: tuple[int, ...]) -> Array:
     """View `x` with some of its axes before the others."""
     if axes in ((), (0,)):
         return x
+    if x.ndim == 2 and len(axes) == 1:
+        return x.T
     return x.transpose((*axes, *(axis for axis in range(x.ndim) if axis not in axes)))
 
 

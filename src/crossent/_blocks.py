@@ -28,6 +28,8 @@ THREAD_BYTES = 1 << 22  # waking a thread, and waiting for the interpreter, cost
 _COLUMN_BYTES = 64  # what vectors (n,) add to a column of few classes
 _NAMES = tuple(f"operand {i}" for i in range(8))  # of the rooms of their blocks
 _SMALL = 1 << 16  # bytes of an input whose rows are taken as one: the next does not matter there
+_SHORT = 1024  # columns: up to here the second index costs less than making one of two
+_columns = np.arange(_SHORT)
 _BUFFER = 1024  # elements: NumPy copies rows shorter than its buffer before it broadcasts over them
 
 
@@ -421,13 +423,15 @@ def _merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int 
 
 def _entries(a: Array, k: Array) -> tuple[Array, Any]:
     """Return memory and index of ``a[k]`` for ``a (K, n)`` and ``k (n,)``: one index is faster than two."""
-    columns = np.arange(len(k))
-    if len(k) > 1024:
+    n = len(k)
+    if n > _SHORT:
+        columns = np.arange(n)
         if a.flags.c_contiguous:
-            return a.reshape(-1), k * len(k) + columns
+            return a.reshape(-1), k * n + columns
         if a.T.flags.c_contiguous:
             return a.T.reshape(-1), columns * len(a) + k
-    return a, (k, columns)
+        return a, (k, columns)
+    return a, (k, _columns[:n])
 
 
 def _argmax(z: Array) -> Array:

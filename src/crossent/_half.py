@@ -6,10 +6,11 @@ the gradient of a language model's loss in float16 has little else.
 
 import numpy as np
 
-from crossent._scratch import Array
+from crossent._scratch import Array, room
 
 _HALF = np.dtype(np.float16)
 _SINGLE = np.dtype(np.float32)
+_BITS = np.dtype(np.int32)
 _INFINITY = 0x7C00  # of half precision, as bits
 _NUDGE = 112  # between the exponents' biases, 127 and 15
 
@@ -37,11 +38,13 @@ def _widen(source: Array, target: Array) -> None:
 
 def _narrow(source: Array, target: Array) -> None:
     """Add the power of two whose last digit is the last that half precision has: this rounds."""
-    size = np.abs(source)
+    # The rooms of `row_sum`: no sum is under way where a result is written.
+    size = np.abs(source, out=room("half", source.shape, _SINGLE))
     if not size.max() < 65504:  # infinities, NaN, and what rounds to infinity
         np.copyto(target, source, casting="unsafe")
         return
-    exponent = size.view(np.int32) & np.int32(0x7F800000)
+    exponent = room("quarter", source.shape, _BITS)
+    np.bitwise_and(size.view(np.int32), np.int32(0x7F800000), out=exponent)
     np.maximum(exponent, np.int32((_NUDGE + 1) << 23), out=exponent)  # subnormal numbers share one
     exponent += np.int32(13 << 23)
     size += exponent.view(np.float32)

@@ -58,7 +58,7 @@ class Reduction:
         if reduction == "none":
             self._sink = Operand(np.empty(positions, dtype), dtype)
         else:
-            self._sink = ExactSum(wide, rough=dtype.itemsize < wide.itemsize)
+            self._sink = ExactSum(wide, rough=dtype.itemsize < 8 == wide.itemsize)
         if grad_output is not None:
             shape = positions if reduction == "none" else ()
             g = broadcast("grad_output", grad_output, shape, "the value")

@@ -17,6 +17,7 @@ import numpy as np
 
 from crossent._scratch import Array, room, room_like
 
+_EPS = 2.0**-52  # of float64
 _HALVED = 16  # more terms are folded twice
 _FEW_TERMS = 32  # up to so many are added as they are, one row after the other
 
@@ -145,7 +146,7 @@ def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
 class ExactSum:
     """A running sum that is exact until it is read, hence the same for any order of its terms.
 
-    Where the sum will be rounded to a narrower dtype than it is taken in, it may be `rough`: blocks of
+    A float64 sum that will be rounded to a narrower dtype may be `rough`: blocks of
     many terms are then added with rounding errors, whose bound tells in the end whether they could
     change the result. They hardly ever can; then the sum must be taken again.
     """
@@ -174,23 +175,26 @@ class ExactSum:
 
     def add(self, x: Array) -> None:
         """Add the terms of `x`, an array of shape ``(n,)``."""
-        if x.size <= self._FEW:
+        if self._rough and x.size > _FEW_TERMS and self._roughly(x):
+            pass
+        elif x.size <= self._FEW:
             self._parts += x.astype(self.dtype, copy=False).tolist()
-        elif not self._roughly(x):
+        else:
             self._extract(x.astype(self.dtype, copy=False))
         if len(self._parts) > self._MANY:
             self._carry()
 
     def _roughly(self, x: Array) -> bool:
         """Add the terms as NumPy does: in pairs, or in the pieces of its buffer, which follow each other."""
-        if not self._rough:
+        if x.dtype != self.dtype:  # `sum` would convert it, too, in small pieces
+            narrow, x = x, room("columns", x.shape, self.dtype)
+            np.copyto(x, narrow)
+        total = float(x.sum())
+        if not math.isfinite(total):
             return False
-        total = x.sum(dtype=self.dtype)
-        if not np.isfinite(total):
-            return False
-        size = total if x.min() >= 0 else np.abs(x).sum(dtype=self.dtype)
+        size = total if x.min() >= 0 else float(np.abs(x).sum())
         self._parts.append(total)
-        self._error += float(size * np.finfo(self.dtype).eps) * (64 + x.size / 512)
+        self._error += size * _EPS * (64 + x.size / 512)
         return True
 
     def _extract(self, x: Array) -> None:
@@ -240,7 +244,7 @@ class ExactSum:
     def over(self, divisor: Any) -> Any:
         """Return the sum divided by a number, finite also where the sum itself overflows."""
         total = self.total()
-        if np.isinf(total) and self._special == 0 and np.isfinite(divisor) and divisor != 0:
+        if abs(total) == math.inf and self._special == 0 and abs(divisor) < math.inf and divisor != 0:
             self._carry()
             if self._special == 0:
                 return _rounded(self._carried / _fraction(divisor), self.dtype)
@@ -250,9 +254,12 @@ class ExactSum:
         """Tell whether the sum over a number, rounded to `dtype`, is that of the exact sum."""
         if not self._error:
             return True
-        total = self.total()
-        low, high = (np.nextafter(total + e, math.copysign(np.inf, e)) for e in (-self._error, self._error))
-        return bool((low / divisor).astype(dtype) == (high / divisor).astype(dtype))
+        total, divisor = float(self.total()), float(divisor)
+        if divisor == 0:
+            return False
+        low = math.nextafter(total - self._error, -math.inf) / divisor
+        high = math.nextafter(total + self._error, math.inf) / divisor
+        return bool(dtype.type(low) == dtype.type(high))
 
 
 def _fraction(number: Any) -> Fraction:

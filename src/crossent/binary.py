@@ -27,7 +27,7 @@ from crossent._reduction import Cotangent, Reduction, count_positions
 from crossent._scratch import Array, room_like
 from crossent._sums import corrected, two_product, two_sum, wide
 from crossent.lse import times
-from crossent.sigmoids import exp_minus_size, softplus_rows
+from crossent.sigmoids import exp_minus_size, softplus_rows, zeros_like
 
 
 def binary_cross_entropy_with_logits(
@@ -208,11 +208,11 @@ def _binary(
     w = None if weight is None else desk.broadcast("weight", weight, x.shape, "logits")
     c = None if pos_weight is None else desk.broadcast("pos_weight", pos_weight, x.shape, "logits")
     kept = desk.mask(where, x.shape)
-    # Up to four factors multiply here: one step wider than the result, or their roundings add up
-    # to more than the digits promised.
-    work = wide(desk.work_dtype(result, y, w, c))
+    work = desk.work_dtype(result, y, w, c)
+    if w is not None or c is not None:  # the roundings of up to four factors would be too many: a step wider
+        work = wide(work)
     end = Reduction(
-        desk.reduction_word(reduction), x.shape, result, work,
+        desk.reduction_word(reduction), x.shape, result, wide(work),
         lambda: count_positions(x.shape, kept), grad_output,
     )  # fmt: skip
     operands = [*(a if a is None else Operand(a, work) for a in (x, y, w, c)), desk.as_is(kept)]
@@ -234,23 +234,20 @@ def _binary_rows(
 
     In terms of ``t = exp(-|z|)`` it is ``(no + yes) log(1 + t) + near |z|`` and its slope, for positive z,
     ``(near - far t) / (1 + t)``, where of `yes` and `no` `near` is the one of the less likely label,
-    and `far` the other. `d` and `e` are these with their signs.
+    and `far` the other. `d` and `e` are these with their signs, ``d + e = no - yes``.
     """
     dropped = desk.left_out(where)
     h = room_like("h", y)
-    h[...] = z >= 0
+    h[...] = np.greater_equal(z, zeros_like(z), out=room_like("positive", z, np.dtype(bool)))
     t = exp_minus_size(z, "t")
     both = low = None
     if c is None:
         d = np.subtract(h, y, out=room_like("d", y))
-        e = np.subtract(1, h, out=h)
-        e -= y
     else:
         yes, no = c * y, 1 - y
         both = no + yes
-        d, e = no * h, no
+        d = no * h
         d -= yes * (1 - h)
-        np.subtract(np.subtract(no, yes, out=no), d, out=e)
         if tight:  # no digits to spare: put the roundings of no + yes back
             low = two_product(c, y)[1] + two_sum(1 - y, yes)[1] + two_sum(np.ones_like(y), -y)[1]
     loss = None
@@ -268,6 +265,8 @@ def _binary_rows(
         if dropped is not None:
             loss[dropped] = 0
     if g is not None and target is not None:
+        e = np.subtract(1, h, out=h) if c is None else np.subtract(no, yes, out=no)
+        e -= y if c is None else d
         slope = np.multiply(e, t, out=e)
         slope += d
         t += 1

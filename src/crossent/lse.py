@@ -390,13 +390,11 @@ def exponentials(z: Block, k: Array) -> Exponentials:
     """
     low, high = _NO_SHIFT.get(z.dtype, _NO_SHIFT_WIDE)
     e = _exponentials(z, k, None)
-    safe = e.total >= 1  # (n,)
-    safe &= e.total <= high
-    safe &= e.rest >= low
-    if safe.all():
+    if e.total.min() >= 1 and e.total.max() <= high and e.rest.min() >= low:  # False with a NaN
         return e
     if len(z.cuts) > 1:  # hence one column
         return _shifted(z, k)
+    safe = (e.total >= 1) & (e.total <= high) & (e.rest >= low)  # (n,)
     e.shift = np.zeros_like(e.own)
     for some in _parts(safe):
         _replace(e, some, _shifted(z.columns(some), k[some]))
@@ -495,8 +493,8 @@ def cost(w: Array | None, e: Exponentials) -> Array:
             loss, product_low = two_product(loss, w)
             low = low * w + product_low
         loss = corrected(loss, low)
-    far = np.flatnonzero(e.own < _SMALLEST_OWN)
-    if far.size:
+    if not e.own.min() >= _SMALLEST_OWN:
+        far = np.flatnonzero(e.own < _SMALLEST_OWN)
         one = np.ones(far.size, loss.dtype) if w is None else w[far]
         z_k = e.z.pick(e.k)[far].astype(loss.dtype)
         c = np.zeros_like(z_k) if e.shift is None else e.shift[far]

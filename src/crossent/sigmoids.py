@@ -269,10 +269,16 @@ def exp_minus_size(x: Array, name: str) -> Array:
     return np.exp(t, out=t)
 
 
+def zeros_like(x: Array) -> Array:
+    """Return zeros to compare `x` with: with a single number NumPy compares one by one."""
+    zeros = room_like("log", x)  # which is not taken yet
+    zeros[...] = 0
+    return zeros
+
+
 def softplus_rows(x: Array) -> Array:
     """Return ``max(x, 0) + log(1 + exp(-|x|))``: two terms that are never negative."""
-    zero = room_like("zero", x)  # an array: NumPy compares with a single number one by one
-    zero[...] = 0
+    zero = zeros_like(x)
     t = exp_minus_size(x, "t")
     result = np.maximum(x, zero)
     result += np.log1p(t, out=t)
@@ -286,7 +292,7 @@ def _log_sigmoid_rows(x: Array) -> Array:
 def sigmoid_rows(x: Array) -> Array:
     """Return ``sigmoid(x)``: ``1 + t`` never cancels, and ``t`` keeps the digits of small results."""
     t = exp_minus_size(x, "t")
-    p = (x >= 0).astype(x.dtype)
+    p = (x >= zeros_like(x)).astype(x.dtype)
     np.maximum(t, p, out=p)  # t where x is negative, else 1: t is never above that
     t += 1
     p /= t
