@@ -168,6 +168,14 @@ def test_api__lists_every_public_name_once():
         assert sorted(listed[package.__name__]) == sorted(public)
 
 
+def test_testing_page__tells_every_law_as_the_code_does():
+    """The table is written by a script: a law that changes, changes it."""
+    lines = (DOCS / "testing.md").read_text("utf-8").splitlines()
+    told = [line for line in lines if re.match(r"\| `\w+` \|", line)]
+    laws = [(law.name, law.why, law.formula.replace("|", "\\|")) for law in crossent.testing.LAWS]
+    assert told == [f"| `{name}` | {why} | `{formula}` |" for name, why, formula in laws]
+
+
 def test_picture_of_functions__is_what_its_script_draws():
     """The script checks every sentence of the picture on numbers, and needs nothing but NumPy."""
     path = DOCS / "scripts" / "picture_of_functions.py"
