@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import os
+from collections import Counter
 
 from hypothesis import HealthCheck, settings
 
@@ -20,3 +21,21 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "crossent"))
+
+
+DOCUMENTED = (  # what test_docs.py records
+    "blocks run",
+    "blocks with other libraries run",
+    "outputs compared",
+    "examples of docstrings",
+)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how much of the documentation was run: green says little of tests that found nothing to run."""
+    totals = Counter()
+    for report in terminalreporter.getreports("passed"):
+        totals.update({name: value for name, value in report.user_properties if name in DOCUMENTED})
+    if totals:
+        counts = ", ".join(f"{totals[name]} {name}" for name in DOCUMENTED if totals[name])
+        terminalreporter.write_line(f"documentation: {counts}")
