@@ -268,7 +268,7 @@ class Target:
     wrong: Found = field(default_factory=Found)  # rows that are no distribution
     empty: int = 0  # rows of zeros
     hard: bool = True  # nothing but 0 and 1
-    several: int = 0  # rows that sum to more than 1.5
+    several: Found = field(default_factory=Found)  # rows that sum to more than 1.5
 
 
 def of_target(q: Array, problem: Categories | None = None) -> Target:
@@ -294,7 +294,7 @@ def of_target(q: Array, problem: Categories | None = None) -> Target:
         result.sum_low = float(np.minimum(result.sum_low, total.min()))
         result.sum_high = float(np.maximum(result.sum_high, total.max()))
         result.empty += int(np.count_nonzero(total == 0))
-        result.several += int(np.count_nonzero(total > 1.5))
+        result.several.add(box, at[total > 1.5])
     return result
 
 
@@ -407,7 +407,8 @@ class Elements:
     nan: Found = field(default_factory=Found)
     impossible: Found = field(default_factory=Found)  # infinite and on the wrong side
     outside: Found = field(default_factory=Found)  # targets not in [0, 1]
-    low: float = np.inf  # of the targets
+    missing: Found = field(default_factory=Found)  # targets that are NaN
+    low: float = np.inf  # of the others
     high: float = -np.inf
     saturated: int = 0
     judged: int = 0  # those that are not masked
@@ -429,8 +430,10 @@ def of_elements(z: Array, y: Array, where: Array | None) -> Elements:
         result.count += at.size
         result.nan.add(box, at[np.isnan(zs)])
         result.impossible.add(box, at[(np.isposinf(zs) & (ys < 1)) | (np.isneginf(zs) & (ys > 0))])
-        result.outside.add(box, at[~((ys >= 0) & (ys <= 1))])
-        result.low, result.high = min(result.low, float(ys.min())), max(result.high, float(ys.max()))
+        result.outside.add(box, at[(ys < 0) | (ys > 1)])
+        result.missing.add(box, at[np.isnan(ys)])
+        result.low = float(np.fmin(result.low, np.fmin.reduce(ys)))
+        result.high = float(np.fmax(result.high, np.fmax.reduce(ys)))
         judged = zs > MASKED
         result.judged += int(np.count_nonzero(judged))
         result.saturated += int(np.count_nonzero(judged & (abs(zs) > SATURATED)))

@@ -38,7 +38,7 @@ def _of_elements(call: Call, x: Array, t: Array) -> _Refusal | None:
             advice = call.code(loss="cross_entropy", axis=-1) + "  # one class a row"
         return "target-shape", advice, {"logits": x.shape, "target": t.shape}
     for name, value in call.weights:
-        shape = np.shape(value)
+        shape = desk.real(name, value).shape
         if not _broadcasts(shape, x.shape):
             advice = f"np.broadcast_to({name}, logits.shape)"
             if shape == x.shape[:1]:
@@ -61,36 +61,46 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
 def _of_classes(call: Call, x: Array, t: Array) -> _Refusal | None:
     axis = desk.class_axis(call.name, x, call.axis)
     classes, without = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
-    if t.shape == x.shape:
-        return _shaped_like_logits(call, desk.first(t, (axis,)), axis)
-    if t.shape != without:
+    soft = desk.is_floating(t) and t.shape == x.shape
+    ignore_index = desk.integer("ignore_index", call.ignore_index)
+    if soft and call.loss == "nll_loss":
+        return "soft-target", call.code(x="logits", loss="cross_entropy"), {"dtype": str(t.dtype)}
+    if t.shape == x.shape and not soft:
+        return _integers_like_logits(call, desk.first(t, (axis,)), axis)
+    if t.shape != without and not soft:
         return _misfit(call, x, t, axis, without)
     if t.dtype == np.bool_:
         return "boolean-target", call.code(y="target.astype(int)"), {"true": int(np.count_nonzero(t))}
-    if desk.is_floating(t):
+    if desk.is_floating(t) and not soft:
         whole = all(bool((t[box] == np.rint(t[box])).all()) for box in evidence.boxes(t.shape))
         advice = call.code(y="target.astype(int)") if whole else "np.mean((x - target) ** 2)  # regression?"
         return "float-indices", advice, {"dtype": str(t.dtype), "whole": whole}
-    shape = np.shape(call.weight)
-    if call.weight is not None and shape != (classes,):
-        advice = f"np.broadcast_to(weight, ({classes},))"
-        if shape == t.shape:
+    if soft and ignore_index >= 0:
+        return None
+    for _, weight in call.weights:
+        shape = desk.real("weight", weight).shape
+        if shape == (classes,):
+            continue
+        advice = f"weight.shape == ({classes},)"
+        if shape == ():
+            advice = call.code(f"weight=np.full({classes}, weight)")
+        elif shape == without:
             losses = call.code("reduction='none'")
             advice = f"np.average({losses}, weights=weight)"
         return "weight-shape", advice, {"argument": "weight", "shape": shape, "classes": classes}
-    return _labels(call, t, classes)
+    return None if soft else _labels(call, t, classes)
 
 
-def _shaped_like_logits(call: Call, q: Array, axis: int) -> _Refusal | None:
-    if desk.is_floating(q):
-        if call.loss == "nll_loss":
-            return "soft-target", call.code(x="logits", loss="cross_entropy"), {"dtype": str(q.dtype)}
-        return None  # an option beside it was refused
+def _integers_like_logits(call: Call, q: Array, axis: int) -> _Refusal:
     rows = evidence.of_target(q)
     if not rows.hard:
         return "target-shape", "logits.ndim == target.ndim + 1", {"shape": q.shape}
     if rows.wrong.count:
-        return "multi-label-target", call.code(loss=BINARY), {"rows": rows.rows, "several": rows.several}
+        return (
+            "multi-label-target",
+            call.code(loss=BINARY),
+            {"rows": rows.rows, "several": rows.several.count},
+        )
     return "one-hot-integers", call.code(y=f"target.argmax(axis={axis})"), {"rows": rows.rows}
 
 

@@ -23,8 +23,8 @@ def foreign_options(call: Call) -> Iterator[Finding]:
     else:
         if call.axis is not None:
             options["axis"] = call.code()
-        if not (isinstance(call.ignore_index, int) and call.ignore_index == -100):
-            options["ignore_index"] = call.code(f"where=target != {call.ignore_index!r}")
+        if not (np.shape(call.ignore_index) == () and call.ignore_index == -100):
+            options["ignore_index"] = call.code("where=target != ignore_index")
     for name, advice in options.items():
         yield found(
             "no-such-option", f"{call.loss} has no option {name}; it was not looked at", advice, option=name
@@ -198,13 +198,14 @@ def _soft_rows(call: Call, problem: desk.Categories, q: evidence.Target) -> Iter
             **figures,
         )
         return
-    if q.hard and q.several:
+    if q.hard and q.several.count:
         yield found(
             "multi-label-target",
-            f"target has several classes in {q.several} of {n} rows of 0 and 1 (first {at}): cross_entropy "
-            "is for one class a row; yes-or-no labels have a loss of their own",
+            f"target has several classes in {q.several.count} of {n} rows of 0 and 1, first "
+            f"target[{_place(q.several, problem)}]: cross_entropy is for one class a row; yes-or-no labels have "
+            "a loss of their own",
             call.code(loss=BINARY),
-            **figures, several=q.several,
+            **figures, several=q.several.count,
         )  # fmt: skip
         return
     cause, advice = "", call.code(y=f"target / target.sum(axis={problem.axis}, keepdims=True)")
@@ -346,8 +347,10 @@ def judge_binary(call: Call) -> Iterator[Finding]:
         yield found("nothing-counts", f"{came}: the mean is 0 / 0, NaN", advice, positions=x.size, rows=0)
         return
     yield from _binary_numbers(call, seen)
-    yield from _binary_targets(call, seen, y)
-    yield from _binary_scale(call, seen, x, where)
+    targets = [*_binary_targets(call, seen, y)]
+    yield from targets
+    if not any(finding.code == "arguments-swapped" for finding in targets):
+        yield from _binary_scale(call, seen, x, where)
 
 
 def _ambiguous(call: Call, shape: tuple[int, ...]) -> Iterator[Finding]:
@@ -392,7 +395,16 @@ def _binary_numbers(call: Call, seen: evidence.Elements) -> Iterator[Finding]:
 
 def _binary_targets(call: Call, seen: evidence.Elements, y: Array) -> Iterator[Finding]:
     """Are targets probabilities of yes?"""
-    wrong, low, high = seen.outside, seen.low, seen.high
+    wrong, low, high = seen.missing, seen.low, seen.high
+    if wrong.count:
+        yield found(
+            "target-outside-0-1",
+            f"target must hold probabilities in [0, 1], but {wrong.count} of {seen.count} elements are NaN, "
+            f"first {_entry('target', wrong)}: the loss is NaN there; are labels missing?",
+            call.code("where=~np.isnan(target)"),
+            count=wrong.count, rows=seen.count, first=wrong.place,
+        )  # fmt: skip
+    wrong = seen.outside
     if not wrong.count:
         return
     figures = {"count": wrong.count, "rows": seen.count, "low": low, "high": high, "first": wrong.place}
@@ -413,8 +425,6 @@ def _binary_targets(call: Call, seen: evidence.Elements, y: Array) -> Iterator[F
     elif low < 0 and high <= 1:
         cause = f"does {low:g} mark elements to leave out?"
         advice = call.code(f"where=target != {low:g}")
-    elif np.isnan(low):
-        cause, advice = "are labels missing?", call.code("where=~np.isnan(target)")
     yield found(
         "target-outside-0-1",
         f"target must hold probabilities in [0, 1], but {wrong.count} of {seen.count} elements do not, first "
