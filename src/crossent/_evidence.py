@@ -29,10 +29,14 @@ Box = tuple[slice, ...]
 Place = tuple[int, ...]
 
 
-def boxes(shape: tuple[int, ...], size: int = BOX) -> Iterator[Box]:
-    """Cut an array into boxes of at most `size` entries that follow each other in C order."""
+def boxes(shape: tuple[int, ...], classes: int = 1) -> Iterator[Box]:
+    """Cut an array into boxes that follow each other in C order, of at most `BOX` entries.
+
+    Where an entry of the shape is a row of `classes`, as many rows as have so many; at least one.
+    """
     if 0 in shape:
         return
+    size = max(1, BOX // classes)
     cut, inside = len(shape), 1  # axes from `cut` on are taken whole: `inside` entries
     while cut and inside * shape[cut - 1] <= size:
         cut -= 1
@@ -41,7 +45,7 @@ def boxes(shape: tuple[int, ...], size: int = BOX) -> Iterator[Box]:
     if not cut:
         yield whole
         return
-    n, step = shape[cut - 1], max(1, size // inside)
+    n, step = shape[cut - 1], size // inside
     for outer in np.ndindex(shape[: cut - 1]):
         for start in range(0, n, step):
             yield (*(slice(i, i + 1) for i in outer), slice(start, min(start + step, n)), *whole)
@@ -99,28 +103,56 @@ class Norms:
         self.lse_off = max(self.lse_off, float(abs(rows.lse).max()))
         self.lse_high = max(self.lse_high, float(rows.lse.max()))
         self.above += int(np.count_nonzero(rows.lse > off))
-        if head is not None and not self.heads:
-            some = np.linspace(0, head.shape[1] - 1, min(HEADS, head.shape[1])).astype(int)
-            self.heads = list(head[:, some].T)
+        wanted = HEADS - len(self.heads)
+        if head is not None and wanted:
+            some = np.linspace(0, head.shape[1] - 1, min(wanted, head.shape[1])).astype(int)
+            self.heads.extend(head[:, some].T)
+
+    def fits(self, off: float) -> tuple[str | None, float]:
+        """Tell what all rows could be, and how near they come to it."""
+        if self.low >= 0 and self.sum_off <= OFF:
+            return "probabilities", self.sum_off
+        if self.lse_off <= off:
+            return "log-probabilities", self.lse_off
+        return None, np.inf
 
     def kind(self, off: float) -> str | None:
         """Tell what all rows are, if chance can be ruled out.
 
         Rows of real logits sum to 1 within d, and have a logsumexp of 0 within d, by chance: with a
-        probability of about 2 d, the density of such a sum being 1 at most for logits of unit scale. Entries
-        typed with one decimal have sums on a grid of 0.1, so there it is 0.1; on coarser grids, 1/2. Rows
-        that are equal are one piece of evidence. A thousand to one is asked for: three rows typed
-        with one decimal, two with two decimals, one of float32, two of float16.
+        probability of about 2 d, the density of such a sum being 1 at most for logits of unit scale, and
+        2 d / scale where they are closer together. Entries typed with one decimal have sums on a grid of
+        0.1, so there it is 0.1; on coarser grids 1/2. A row whose entries are equal says nothing, nor does
+        one of log-probabilities whose largest is exactly 0: who subtracts the maximum has those. Rows with
+        the same entries in any order, to within 2 d, are one piece of evidence. A thousand to one is asked
+        for: three rows typed with one decimal, two with two decimals, one of float32, two of float16.
         """
-        if self.low >= 0 and self.sum_off <= OFF:
-            kind, d = "probabilities", self.sum_off
-        elif self.lse_off <= off:
-            kind, d = "log-probabilities", self.lse_off
-        else:
+        kind, d = self.fits(off)
+        if kind is None:
             return None
-        different = {head.tobytes(): head for head in self.heads}.values()
-        chance = math.prod(min(0.5, max(2 * d, _grid(head))) for head in different)
+        different = {
+            np.round(np.sort(head.astype(float)) / (2 * d or 1e-16)).tobytes(): head for head in self.heads
+        }
+        chance = math.prod(_chance(head, d, kind) for head in different.values())
         return kind if chance <= 1.001e-3 else None
+
+
+def _chance(head: Array, d: float, kind: str) -> float:
+    """Return how likely a row of logits comes within `d` of being normalised."""
+    numbers = head[np.isfinite(head)].astype(float)
+    high, scale = numbers.max(initial=-np.inf), min(1, float(np.ptp(numbers)) if numbers.size else 0)
+    if 2 * d >= scale or (kind == "log-probabilities" and high == 0):
+        return 1
+    return min(0.5, max(2 * d / scale, _grid(numbers, head.dtype)))
+
+
+def _grid(numbers: Array, dtype: np.dtype[Any]) -> float:
+    """Return the coarsest step of `GRIDS` that all numbers are multiples of, or 0."""
+    for step in GRIDS:
+        steps = numbers / step
+        if (abs(steps - np.round(steps)) <= 4 * _eps(dtype) * np.maximum(1, abs(steps))).all():
+            return step
+    return 0.0
 
 
 class Rows(NamedTuple):
@@ -144,17 +176,6 @@ def figures(z: Iterable[Array], n: int, dtype: np.dtype[Any]) -> Rows:
         total += part.sum(axis=0)
         mass += np.exp(part, out=part).sum(axis=0)
     return Rows(low, top[1], top[0], total, np.log(mass))
-
-
-def _grid(head: Array) -> float:
-    """Return the coarsest step of `GRIDS` that all numbers are multiples of, or 0."""
-    numbers = head[np.isfinite(head)].astype(float)
-    for step in GRIDS:
-        steps = numbers / step
-        slack = 4 * float(_eps(head.dtype)) * np.maximum(1, abs(steps))
-        if (abs(steps - np.round(steps)) <= slack).all():
-            return step
-    return 0.0
 
 
 def _eps(dtype: np.dtype[Any]) -> float:
@@ -191,7 +212,7 @@ def of_logits(problem: Categories) -> Logits:
     result = Logits(positions=math.prod(problem.positions))
     heavy = None if problem.weight is None else problem.weight != 0
     off = lse_off(z.dtype)
-    for box in boxes(problem.positions, max(1, BOX // len(z))):
+    for box in boxes(problem.positions, len(z)):
         at = counting(problem, box)
         if not at.size:
             continue
@@ -274,7 +295,7 @@ class Target:
 def of_target(q: Array, problem: Categories | None = None) -> Target:
     """Look at the rows of ``q (K, *positions)`` that count."""
     result = Target()
-    for box in boxes(q.shape[1:], max(1, BOX // len(q))):
+    for box in boxes(q.shape[1:], len(q)):
         if problem is None:
             at = np.arange(math.prod(s.stop - s.start for s in box))
         else:
@@ -338,9 +359,10 @@ def other_norms(x: Array, axis: int) -> Norms:
     z = first(x, (axis,))
     at = _sample(math.prod(z.shape[1:]), BOX // len(z))
     rows = some_rows(x, axis, at)
+    rows = rows[:, ~(np.isnan(rows).any(axis=0) | np.isinf(rows.max(axis=0)))]
     norms = Norms()
     head = rows[:HEAD].astype(x.dtype)
-    norms.add(figures([rows], at.size, rows.dtype), head, lse_off(x.dtype))
+    norms.add(figures([rows], rows.shape[1], rows.dtype), head, lse_off(x.dtype))
     return norms
 
 

@@ -71,6 +71,8 @@ def _of_classes(call: Call, x: Array, t: Array) -> _Refusal | None:
         return _misfit(call, x, t, axis, without)
     if t.dtype == np.bool_:
         return "boolean-target", call.code(y="target.astype(int)"), {"true": int(np.count_nonzero(t))}
+    if classes == 1 and desk.is_floating(t) and not soft:
+        return "one-class", call.code(x=f"{call.name}.reshape(target.shape)", loss=BINARY), {"classes": 1}
     if desk.is_floating(t) and not soft:
         whole = all(bool((t[box] == np.rint(t[box])).all()) for box in evidence.boxes(t.shape))
         advice = call.code(y="target.astype(int)") if whole else "np.mean((x - target) ** 2)  # regression?"
@@ -144,4 +146,7 @@ def _labels(call: Call, y: Array, classes: int) -> _Refusal | None:
         return "labels-from-one", call.code(y="target - 1"), figures
     if low < 0 and high < classes:
         return "label-out-of-range", call.code(f"ignore_index={low}"), figures
+    within = int(y.max(where=counts & (y < high), initial=limits.min))
+    if low >= 0 and within < classes and high == 255:  # what images mark unlabelled pixels with
+        return "label-out-of-range", call.code(f"ignore_index={high}"), figures
     return "label-out-of-range", f"{call.name}.shape  # {high + 1} classes at least", figures

@@ -55,7 +55,7 @@ def judge_classes(call: Call) -> Iterator[Finding]:
         meaning = [*_soft_rows(call, problem, q)]
     yield from meaning
     # Rows along a wrong axis, or of what should be the target, say nothing more.
-    if not {finding.code for finding in meaning} & {"class-axis", "arguments-swapped"}:
+    if not {finding.code for finding in meaning} & {"class-axis", "softmax-axis", "arguments-swapped"}:
         yield from _scale(call, problem, rows)
     yield from _weights(call)
     yield from _absent(call, problem, rows)
@@ -202,8 +202,8 @@ def _soft_rows(call: Call, problem: desk.Categories, q: evidence.Target) -> Iter
         yield found(
             "multi-label-target",
             f"target has several classes in {q.several.count} of {n} rows of 0 and 1, first "
-            f"target[{_place(q.several, problem)}]: cross_entropy is for one class a row; yes-or-no labels have "
-            "a loss of their own",
+            f"target[{_place(q.several, problem)}]: cross_entropy is for one class a row; yes-or-no labels "
+            "have a loss of their own",
             call.code(loss=BINARY),
             **figures, several=q.several.count,
         )  # fmt: skip
@@ -227,10 +227,11 @@ def _other_axis(
 ) -> Iterator[Finding]:
     """Suspect another class axis where shapes cannot tell: axes of one length, and soft targets."""
     suspected = _suspected_by_target if q is not None else _suspected_by_labels
+    off = evidence.lse_off(x.dtype)
     for axis in range(x.ndim):
-        if axis == problem.axis or x.shape[axis] < 2:
+        if axis == problem.axis or x.shape[axis] < 2 or not rows.rows:
             continue
-        said, figures = suspected(call, x, problem, rows, q, axis)
+        said, figures = suspected(call, x, problem, q, axis)
         if said:
             yield found(
                 "class-axis",
@@ -239,14 +240,28 @@ def _other_axis(
                 axis=problem.axis, other_axis=axis, **figures,
             )  # fmt: skip
             return
+        kind = evidence.other_norms(x, axis).kind(off)
+        if kind is None or rows.norms.fits(off)[0] == kind:
+            continue
+        said = f"{call.name} are {kind} along axis {axis}"
+        advice = call.code(x="z")
+        if call.loss == "nll_loss":
+            advice = call.code(x=f"log_softmax(z, axis={problem.axis})")
+        if x.shape[:axis] + x.shape[axis + 1 :] == problem.positions and q is None:
+            advice = call.code(axis=named_axis(axis, x.ndim)) + f"  # or {advice}"
+        yield found(
+            "softmax-axis",
+            f"{said}, but the class axis is {problem.axis}: which of the two is wrong?",
+            advice,
+            axis=problem.axis, other_axis=axis, normalised=kind,
+        )  # fmt: skip
+        return
 
 
 _Suspicion = tuple[str, dict[str, Any]]
 
 
-def _suspected_by_target(
-    call: Call, x: Array, problem: desk.Categories, rows: evidence.Logits, q: Any, axis: int
-) -> _Suspicion:
+def _suspected_by_target(call: Call, x: Array, problem: desk.Categories, q: Any, axis: int) -> _Suspicion:
     if not q.wrong.count or problem.where is not None:  # a mask fits one class axis only
         return "", {}
     t = desk.real("target", call.target)
@@ -255,17 +270,13 @@ def _suspected_by_target(
     return f"the rows of target sum to 1 along axis {axis} instead", {"rows": q.rows, "wrong": q.wrong.count}
 
 
-def _suspected_by_labels(
-    call: Call, x: Array, problem: desk.Categories, rows: evidence.Logits, q: Any, axis: int
-) -> _Suspicion:
-    if x.shape[:axis] + x.shape[axis + 1 :] != problem.positions or not rows.rows:
+def _suspected_by_labels(call: Call, x: Array, problem: desk.Categories, q: Any, axis: int) -> _Suspicion:
+    if x.shape[:axis] + x.shape[axis + 1 :] != problem.positions:
         return "", {}
-    off = evidence.lse_off(x.dtype)
-    kind = evidence.other_norms(x, axis).kind(off)
-    if kind is not None and rows.norms.kind(off) is None:
-        return f"{call.name} are {kind} along axis {axis} instead", {"normalised": kind}
-    # A model that has learned something agrees with its labels along the class axis. Where both axes agree
-    # (images and texts scored against each other), either may be meant.
+    # A model that has learned something agrees with its labels along the class axis. Where both axes agree,
+    # or each label stands there once (images and texts scored against each other), either may be meant.
+    if x.ndim == 2 and np.unique(np.asarray(problem.index)).size == len(problem.x):
+        return "", {}
     here = evidence.agreement(x, problem.axis, problem)
     there = evidence.agreement(x, axis, problem)
     if there.chance > 1e-6 or here.chance < 1e-2:
@@ -439,9 +450,10 @@ def _binary_scale(call: Call, seen: evidence.Elements, x: Array, where: Array | 
     # Outputs of a sigmoid crowd at 0 and 1 and never leave [0, 1]. Logits that come within 0.05 of both ends
     # would: beyond an end, a falling density of any usual width has at least half as many as within 0.05
     # of it. So ten at each end and none beyond have a chance of (2 / 3)**20 = 0.0003. Exact zeros do
-    # not count, a relu makes them; nothing but zeros and ones, ten of each, are hard predictions.
-    n = seen.count
-    crowded = seen.beyond == 0 and min(seen.near_0, seen.near_1) >= 10
+    # not count, a relu makes them, and placeholders from a uniform generator do not crowd: they have a tenth
+    # of all there, a fifth is asked for. Nothing but zeros and ones, ten of each, are hard predictions.
+    n, near = seen.count, (seen.near_0, seen.near_1)
+    crowded = seen.beyond == 0 and min(near) >= 10 and sum(near) > 0.2 * n
     if crowded or (seen.hard and min(seen.ones, n - seen.ones) >= 10):
         yield found(
             "probabilities-as-logits",

@@ -58,8 +58,9 @@ def diagnose(
     code                                    what was found
     ======================================  ==============================================================
     ``arguments-swapped``                   `target` came first
-    ``class-axis``                          the labels fit another axis; or they fit both, but the other one
-                                            agrees with them or is normalised
+    ``class-axis``                          the labels fit another axis; or the class axis as well, but agree
+                                            with the largest entries along the other one
+    ``softmax-axis``                        rows are normalised along another axis than that of the classes
     ``target-shape``                        the shape of `target` fits no axis
     ``one-hot-integers``                    rows of integers with one 1 each
     ``multi-label-target``                  rows of 0 and 1 that are not one-hot, several 1 in some
