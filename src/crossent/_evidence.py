@@ -93,7 +93,7 @@ class Norms:
     above: int = 0  # rows whose probabilities, if they are logarithms, total more than 1
     heads: list[Array] = field(default_factory=list)  # the first entries of some rows
 
-    def add(self, rows: "Rows", head: Array | None, off: float) -> None:
+    def add(self, rows: "Rows", head: Array, off: float) -> None:
         """Take in some rows without NaN; `head` has their first entries."""
         if not rows.low.size:
             return
@@ -104,7 +104,7 @@ class Norms:
         self.lse_high = max(self.lse_high, float(rows.lse.max()))
         self.above += int(np.count_nonzero(rows.lse > off))
         wanted = HEADS - len(self.heads)
-        if head is not None and wanted:
+        if wanted:
             some = np.linspace(0, head.shape[1] - 1, min(wanted, head.shape[1])).astype(int)
             self.heads.extend(head[:, some].T)
 
@@ -200,8 +200,7 @@ class Logits:
     rows: int = 0
     strange: Found = field(default_factory=Found)  # NaN, inf, or nothing but -inf
     impossible: Found = field(default_factory=Found)  # the label's logit is -inf
-    judged: int = 0  # rows with two classes that are not masked
-    saturated: int = 0
+    saturated: int = 0  # rows with a winner by more than SATURATED over one that is not masked
     weightless: int = 0  # rows whose label has weight 0
     norms: Norms = field(default_factory=Norms)
 
@@ -224,9 +223,8 @@ def of_logits(problem: Categories) -> Logits:
         result.strange.add(box, at[strange])
         result.impossible.add(box, at[seen.impossible & ~strange])
         result.weightless += int(np.count_nonzero(~seen.counts))
-        judged = rows.second > MASKED
-        result.judged += int(np.count_nonzero(judged))
-        result.saturated += int(np.count_nonzero(judged & (rows.high - rows.second > SATURATED)))
+        lead = rows.high - rows.second
+        result.saturated += int(np.count_nonzero((rows.second > MASKED) & (lead > SATURATED)))
         sound = ~strange
         result.norms.add(Rows(*(row[sound] for row in rows)), _head(z, box, at[sound]), off)
     return result
@@ -243,9 +241,7 @@ def counting(problem: Categories, box: Box) -> Array:
     return np.flatnonzero(np.broadcast_to(kept, shape))
 
 
-def _head(z: Array, box: Box, at: Array) -> Array | None:
-    if not at.size:
-        return None
+def _head(z: Array, box: Box, at: Array) -> Array:
     part = z[(slice(HEAD), *box)]
     return part.reshape(len(part), -1)[:, at]
 
@@ -432,8 +428,7 @@ class Elements:
     missing: Found = field(default_factory=Found)  # targets that are NaN
     low: float = np.inf  # of the others
     high: float = -np.inf
-    saturated: int = 0
-    judged: int = 0  # those that are not masked
+    saturated: int = 0  # beyond SATURATED and not masked
     beyond: int = 0  # logits not in [0, 1]
     near_0: int = 0
     near_1: int = 0
@@ -456,9 +451,7 @@ def of_elements(z: Array, y: Array, where: Array | None) -> Elements:
         result.missing.add(box, at[np.isnan(ys)])
         result.low = float(np.fmin(result.low, np.fmin.reduce(ys)))
         result.high = float(np.fmax(result.high, np.fmax.reduce(ys)))
-        judged = zs > MASKED
-        result.judged += int(np.count_nonzero(judged))
-        result.saturated += int(np.count_nonzero(judged & (abs(zs) > SATURATED)))
+        result.saturated += int(np.count_nonzero((zs > MASKED) & (abs(zs) > SATURATED)))
         result.beyond += int(np.count_nonzero(~((zs >= 0) & (zs <= 1))))
         result.near_0 += int(np.count_nonzero((zs > 0) & (zs <= EDGE)))
         result.near_1 += int(np.count_nonzero((zs < 1) & (zs >= 1 - EDGE)))

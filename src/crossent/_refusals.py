@@ -69,10 +69,10 @@ def _of_classes(call: Call, x: Array, t: Array) -> _Refusal | None:
         return _integers_like_logits(call, desk.first(t, (axis,)), axis)
     if t.shape != without and not soft:
         return _misfit(call, x, t, axis, without)
+    if classes == 1 and t.dtype.kind not in "iu" and not soft:
+        return "one-class", call.code(x=f"{call.name}.reshape(target.shape)", loss=BINARY), {"classes": 1}
     if t.dtype == np.bool_:
         return "boolean-target", call.code(y="target.astype(int)"), {"true": int(np.count_nonzero(t))}
-    if classes == 1 and desk.is_floating(t) and not soft:
-        return "one-class", call.code(x=f"{call.name}.reshape(target.shape)", loss=BINARY), {"classes": 1}
     if desk.is_floating(t) and not soft:
         whole = all(bool((t[box] == np.rint(t[box])).all()) for box in evidence.boxes(t.shape))
         advice = call.code(y="target.astype(int)") if whole else "np.mean((x - target) ** 2)  # regression?"
@@ -130,15 +130,13 @@ def _fits_swapped(call: Call, x: Array, t: Array) -> bool:
     return True
 
 
-def _labels(call: Call, y: Array, classes: int) -> _Refusal | None:
+def _labels(call: Call, y: Array, classes: int) -> _Refusal:
     counts = y != call.ignore_index
     if call.where is not None:
         counts = counts & desk.mask(call.where, y.shape)
     limits = np.iinfo(y.dtype)
     low = int(y.min(where=counts, initial=limits.max))
     high = int(y.max(where=counts, initial=limits.min))
-    if low >= 0 and high < classes:
-        return None
     figures = {"low": low, "high": high, "classes": classes}
     if classes == 1 and low >= 0 and high == 1:
         return "one-class", call.code(x=f"{call.name}.reshape(target.shape)", loss=BINARY), figures

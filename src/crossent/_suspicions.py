@@ -23,12 +23,19 @@ def foreign_options(call: Call) -> Iterator[Finding]:
     else:
         if call.axis is not None:
             options["axis"] = call.code()
-        if not (np.shape(call.ignore_index) == () and call.ignore_index == -100):
+        if not _is_default(call.ignore_index):
             options["ignore_index"] = call.code("where=target != ignore_index")
     for name, advice in options.items():
         yield found(
             "no-such-option", f"{call.loss} has no option {name}; it was not looked at", advice, option=name
         )
+
+
+def _is_default(ignore_index: Any) -> bool:
+    try:
+        return desk.integer("ignore_index", ignore_index) == -100
+    except TypeError:
+        return False
 
 
 # --------------------------------------------------------------------------------------------------
@@ -133,13 +140,13 @@ def _scale(call: Call, problem: desk.Categories, rows: evidence.Logits) -> Itera
     right = "" if call.loss == BINARY else "log-probabilities"
     if norm is not None and not (norm == right and (call.loss == "nll_loss" or problem.index is None)):
         yield _normalised(call, norms, n, norm)
-    if call.loss == "cross_entropy" and rows.saturated and 2 * rows.saturated >= rows.judged:
+    if call.loss == "cross_entropy" and rows.saturated and 2 * rows.saturated >= n:
         yield found(
             "saturated-logits",
-            f"logits saturate: in {rows.saturated} of {rows.judged} rows the largest leads the next by more "
+            f"logits saturate: in {rows.saturated} of {n} rows the largest leads the next by more "
             f"than {evidence.SATURATED:g}, and {_NO_SLOPE}",
             call.code(x="logits / temperature"),
-            rows=rows.judged, saturated=rows.saturated, low=norms.low, high=norms.high,
+            rows=n, saturated=rows.saturated, low=norms.low, high=norms.high,
         )  # fmt: skip
 
 
@@ -467,11 +474,11 @@ def _binary_scale(call: Call, seen: evidence.Elements, x: Array, where: Array | 
         norm = rows.norms.kind(evidence.lse_off(x.dtype))
         if norm is not None:
             yield _normalised(call, rows.norms, rows.rows, norm)
-    if seen.saturated and 2 * seen.saturated >= seen.judged:
+    if seen.saturated and 2 * seen.saturated >= n:
         yield found(
             "saturated-logits",
-            f"logits saturate: {seen.saturated} of {seen.judged} lie beyond {evidence.SATURATED:g} or "
+            f"logits saturate: {seen.saturated} of {n} lie beyond {evidence.SATURATED:g} or "
             f"-{evidence.SATURATED:g}, and {_NO_SLOPE}",
             call.code(x="logits / temperature"),
-            rows=seen.judged, saturated=seen.saturated,
+            rows=n, saturated=seen.saturated,
         )  # fmt: skip
