@@ -343,11 +343,10 @@ def right_calls(kind, positions, k, rng):
 @pytest.mark.parametrize("kind", KINDS)
 def test_diagnose__right_calls_find_nothing(kind):
     """A false alarm costs more than a missed mistake: who heard two does not listen to the third."""
-    for seed, positions, k in itertools.product(range(2), SHAPES, (1, 2, 3, 10, 40)):
-        rng = np.random.default_rng([seed, k])
-        for name, z, target, options in right_calls(kind, positions, k, rng):
+    for positions, k in itertools.product(SHAPES, (1, 2, 3, 10, 40)):
+        for name, z, target, options in right_calls(kind, positions, k, rng(k)):
             with silence():
-                assert diagnose(z, target, **options) == (), (name, z.shape, seed)
+                assert diagnose(z, target, **options) == (), (name, z.shape)
 
 
 @pytest.mark.parametrize("function", LOSSES)
@@ -414,6 +413,17 @@ def test_diagnose__two_class_axes_of_one_length_find_nothing_where_both_or_neith
         assert diagnose(z, y, axis=-1) == ()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_diagnose__an_axis_that_agrees_by_accident_is_still_the_wrong_one(seed):
+    """Many places, a good model: the largest of a row is often the largest of its column."""
+    r = rng(seed)
+    y = r.integers(0, 50, (8, 50))
+    z = trained(r.normal(size=(8, 50, 50)), y)
+    evidence = only(diagnose(z, y), "class-axis").evidence
+    assert evidence["other_share"] == pytest.approx((z.argmax(axis=-1) == y).mean(), abs=0.05)
+    assert diagnose(z, y, axis=-1) == ()
+
+
 def test_diagnose__few_or_unbalanced_labels_miss_no_class():
     """Small batches, long tails, one frequent class, images of few things."""
     r = rng(0)
@@ -448,6 +458,11 @@ def test_diagnose__little_evidence_is_none(z, y):
     assert diagnose(z, y) == ()
 
 
+def test_diagnose__infinite_and_right_is_fine():
+    """Elements that are certain, or masked, where the target agrees."""
+    assert diagnose([INF, -INF, -INF], [1.0, 0.0, 0.0], loss=BINARY) == ()
+
+
 def test_diagnose__teachers_in_few_digits_are_fine():
     """Rows that sum to 1 as well as bfloat16, float16 or two decimals can."""
     q = softmax(Z.astype(np.float32))
@@ -479,7 +494,7 @@ GARBAGE = [
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_diagnose__garbage_is_found_and_nothing_is_raised(loss):
-    """Who asks what is wrong gets an answer."""
+    """Who asks what is wrong gets an answer: that of the loss, if it has one, and no other."""
     good = {"cross_entropy": (Z, Y), "nll_loss": (log_softmax(Z), Y), BINARY: (ZB, YB)}[loss]
     tried = [(x, t, {}) for x, t in itertools.product(GARBAGE, repeat=2)]
     tried += [(good[0], t, {}) for t in GARBAGE] + [(x, good[1], {}) for x in GARBAGE]
@@ -488,10 +503,19 @@ def test_diagnose__garbage_is_found_and_nothing_is_raised(loss):
     for x, target, options in tried:
         with np.errstate(all="raise"):
             findings = diagnose(x, target, loss=loss, **options)
-        assert isinstance(findings, tuple)
         for finding in findings:
             assert str(finding)
             hash(finding)
+        function = getattr(crossent, loss)
+        if not set(options) <= set(inspect.signature(function).parameters):
+            continue
+        said = []
+        try:
+            function(x, target, **options)
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            said = [str(error)]
+        assert [finding.message for finding in findings if "error" in finding.evidence] == said
+        assert not said or len(findings) == 1
 
 
 def test_diagnose__an_array_that_refuses_says_why():
@@ -571,7 +595,7 @@ def test_evidence__boxes_hold_each_entry_once_and_in_order(monkeypatch, shape, b
     assert all(0 < piece.size <= box for piece in pieces)
 
 
-@pytest.mark.parametrize("shape", [(300, 20_000), (1, 4_000_000), (400_000, 10), (2_000, 2_000)])
+@pytest.mark.parametrize("shape", [(300, 20_000), (1, 4_000_000), (2_000_000, 3), (2_000, 2_000)])
 def test_diagnose__memory_does_not_grow_with_the_input(shape):
     """Rows, long rows, and rows that need a second look: their second half is wrong."""
     z = np.zeros(shape, np.float32)

@@ -376,6 +376,11 @@ class Agreement(NamedTuple):
     expected: float  # of labels and largest logits that have nothing to do with each other
     chance: float  # an upper limit for the probability of such a share, or a larger one
 
+    @property
+    def beyond(self) -> float:
+        """How much more often than expected."""
+        return self.share - self.expected
+
 
 def agreement(x: Array, axis: int, problem: Categories) -> Agreement:
     """Compare labels with the largest logits along an axis.
@@ -451,7 +456,7 @@ def of_elements(z: Array, y: Array, where: Array | None) -> Elements:
         result.missing.add(box, at[np.isnan(ys)])
         result.low = float(np.fmin(result.low, np.fmin.reduce(ys)))
         result.high = float(np.fmax(result.high, np.fmax.reduce(ys)))
-        result.saturated += int(np.count_nonzero((zs > MASKED) & (abs(zs) > SATURATED)))
+        result.saturated += int(np.count_nonzero((zs > MASKED) & (abs(zs) > SATURATED) & np.isfinite(zs)))
         result.beyond += int(np.count_nonzero(~((zs >= 0) & (zs <= 1))))
         result.near_0 += int(np.count_nonzero((zs > 0) & (zs <= EDGE)))
         result.near_1 += int(np.count_nonzero((zs < 1) & (zs >= 1 - EDGE)))

@@ -12,6 +12,7 @@ from crossent._scratch import Array
 from crossent.findings import BINARY, Call, Finding, found, named_axis
 
 _NO_SLOPE = f"exp(-{evidence.SATURATED:g}) is 0 in float32: nothing is learned there; are they raw scores?"
+_DIVISION = "; were they divided by a count of 0?"
 
 
 def foreign_options(call: Call) -> Iterator[Finding]:
@@ -236,8 +237,8 @@ def _other_axis(
     suspected = _suspected_by_target if q is not None else _suspected_by_labels
     off = evidence.lse_off(x.dtype)
     for axis in range(x.ndim):
-        if axis == problem.axis or x.shape[axis] < 2 or not rows.rows:
-            continue
+        if axis == problem.axis or not 2 <= x.shape[axis] <= evidence.BOX or not rows.rows:
+            continue  # longer ones would take memory, and are no class axis that is mistaken for another
         said, figures = suspected(call, x, problem, q, axis)
         if said:
             yield found(
@@ -280,13 +281,17 @@ def _suspected_by_target(call: Call, x: Array, problem: desk.Categories, q: Any,
 def _suspected_by_labels(call: Call, x: Array, problem: desk.Categories, q: Any, axis: int) -> _Suspicion:
     if x.shape[:axis] + x.shape[axis + 1 :] != problem.positions:
         return "", {}
-    # A model that has learned something agrees with its labels along the class axis. Where both axes agree,
-    # or each label stands there once (images and texts scored against each other), either may be meant.
+    # A model that has learned something agrees with its labels along the class axis. It agrees a little more
+    # than chance along the other one, too: what is the largest of its row is often the largest of its
+    # column, and counts there if the labels of two places are each other. So the other axis has to be four
+    # times as far beyond chance, unless the class axis is not at all. Where both axes agree, or each label
+    # stands there once (images and texts scored against each other), either may be meant.
     if x.ndim == 2 and np.unique(np.asarray(problem.index)).size == len(problem.x):
         return "", {}
     here = evidence.agreement(x, problem.axis, problem)
     there = evidence.agreement(x, axis, problem)
-    if there.chance > 1e-6 or here.chance < 1e-2:
+    learned = here.chance < 1e-2 and there.beyond < 4 * here.beyond
+    if there.chance > 1e-6 or learned:
         return "", {}
     said = (
         f"the largest entry is the label's {there.share:.0%} of the time along axis {axis}, and "
@@ -297,17 +302,18 @@ def _suspected_by_labels(call: Call, x: Array, problem: desk.Categories, q: Any,
 
 def _weights(call: Call) -> Iterator[Finding]:
     """Are weights numbers that a weight can be?"""
-    for name, value in call.weights:
-        w = desk.real(name, value)
+    for name, came in call.weights:
+        w = desk.real(name, came)
         wrong = evidence.Found()
         for box in evidence.boxes(w.shape):
             part = w[box].reshape(-1).astype(evidence.wide_dtype(w))
             wrong.add(box, np.flatnonzero(~((part >= 0) & (part < np.inf))))
         if wrong.count:
+            value = float(w[wrong.place])
             yield found(
                 "weight-values",
                 f"weights must be finite and at least 0, but {wrong.count} of {w.size} in {name} are not, "
-                f"first {_entry(name, wrong)} = {float(w[wrong.place]):g}; a division by a count of 0?",
+                f"first {_entry(name, wrong)} = {value:g}{'' if value < 0 else _DIVISION}",
                 f"{name} = n / np.maximum(counts, 1)",
                 argument=name, count=wrong.count, first=wrong.place,
             )  # fmt: skip

@@ -51,8 +51,9 @@ def diagnose(
     -----
     Every entry is looked at, in boxes: some MiB are used beside the input, whatever its size, and the
     figures are those of all of it. Only two questions are put to a sample, the same each time: how many
-    digits entries have (64 rows), and, where two axes fit the labels, which of them agrees with them or is
-    normalised (rows of 131,072 entries together, one row at least). Rows that are left out are not looked at.
+    digits entries have (64 rows), and whether another axis agrees with the labels, or is normalised (rows of
+    131,072 entries together, if the axis is not longer). Rows that are left out are not looked at. Only
+    labels that are refused take some bytes each, as they do in the loss that refuses them.
 
     ======================================  ==============================================================
     code                                    what was found
