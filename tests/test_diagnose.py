@@ -512,7 +512,7 @@ def test_diagnose__garbage_is_found_and_nothing_is_raised(loss):
         said = []
         try:
             function(x, target, **options)
-        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        except (TypeError, ValueError, IndexError, RuntimeError, OverflowError) as error:
             said = [str(error)]
         assert [finding.message for finding in findings if "error" in finding.evidence] == said
         assert not said or len(findings) == 1
