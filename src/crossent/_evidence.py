@@ -20,6 +20,7 @@ BOX = 1 << 17  # entries: a box and its few temporaries take some MiB
 SATURATED = 104.0  # exp(-104) is 0 in float32, whose smallest number is exp(-103.3)
 MASKED = -9e3  # finite masks are -1e4 and below, so that float16 holds them
 OFF = 1 / 64  # rows rounded to two decimals or to bfloat16 sum to 1 within this
+LSE_OFF = 1e-3  # log-probabilities of float16 come about so near; logits of many classes come to 1 / 64
 HEADS = 64  # rows that are looked at digit by digit
 HEAD = 1024  # entries of each
 GRIDS = (1.0, 0.125, 0.1, 0.01, 0.001)  # what numbers typed by hand are multiples of
@@ -108,33 +109,32 @@ class Norms:
             some = np.linspace(0, head.shape[1] - 1, min(wanted, head.shape[1])).astype(int)
             self.heads.extend(head[:, some].T)
 
-    def fits(self, off: float) -> tuple[str | None, float]:
+    def fits(self) -> tuple[str | None, float]:
         """Tell what all rows could be, and how near they come to it."""
         if self.low >= 0 and self.sum_off <= OFF:
             return "probabilities", self.sum_off
-        if self.lse_off <= off:
+        if self.lse_off <= LSE_OFF:
             return "log-probabilities", self.lse_off
         return None, np.inf
 
-    def kind(self, off: float) -> str | None:
-        """Tell what all rows are, if chance can be ruled out.
+    def kind(self, chance: float = 1.001e-4) -> str | None:
+        """Tell what all rows are, if more than `chance` can be ruled out.
 
         Rows of real logits sum to 1 within d, and have a logsumexp of 0 within d, by chance: with a
         probability of about 2 d, the density of such a sum being 1 at most for logits of unit scale, and
         2 d / scale where they are closer together. Entries typed with one decimal have sums on a grid of
         0.1, so there it is 0.1; on coarser grids 1/2. A row whose entries are equal says nothing, nor does
         one of log-probabilities whose largest is exactly 0: who subtracts the maximum has those. Rows with
-        the same entries in any order, to within 2 d, are one piece of evidence. A thousand to one is asked
-        for: three rows typed with one decimal, two with two decimals, one of float32, two of float16.
+        the same entries in any order, to within 2 d, are one piece of evidence. Ten thousand to one is
+        asked for: four rows typed with one decimal, two with two decimals or of float16, one of float32.
         """
-        kind, d = self.fits(off)
+        kind, d = self.fits()
         if kind is None:
             return None
         different = {
             np.round(np.sort(head.astype(float)) / (2 * d or 1e-16)).tobytes(): head for head in self.heads
         }
-        chance = math.prod(_chance(head, d, kind) for head in different.values())
-        return kind if chance <= 1.001e-3 else None
+        return kind if math.prod(_chance(head, d, kind) for head in different.values()) <= chance else None
 
 
 def _chance(head: Array, d: float, kind: str) -> float:

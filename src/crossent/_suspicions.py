@@ -126,7 +126,7 @@ def _place(wrong: evidence.Found, problem: desk.Categories) -> str:
 def _scale(call: Call, problem: desk.Categories, rows: evidence.Logits) -> Iterator[Finding]:
     """Are they logits, or log-probabilities, at all?"""
     norms, n = rows.norms, rows.rows
-    norm = norms.kind(evidence.lse_off(problem.x.dtype)) if len(problem.x) > 1 else None
+    norm = norms.kind() if len(problem.x) > 1 else None
     # Not those that total less than 1: the best few of many log-probabilities are legitimate.
     if call.loss == "nll_loss" and norm != "probabilities" and norms.above:
         yield found(
@@ -235,7 +235,6 @@ def _other_axis(
 ) -> Iterator[Finding]:
     """Suspect another class axis where shapes cannot tell: axes of one length, and soft targets."""
     suspected = _suspected_by_target if q is not None else _suspected_by_labels
-    off = evidence.lse_off(x.dtype)
     for axis in range(x.ndim):
         if axis == problem.axis or not 2 <= x.shape[axis] <= evidence.BOX or not rows.rows:
             continue  # longer ones would take memory, and are no class axis that is mistaken for another
@@ -248,8 +247,10 @@ def _other_axis(
                 axis=problem.axis, other_axis=axis, **figures,
             )  # fmt: skip
             return
-        kind = evidence.other_norms(x, axis).kind(off)
-        if kind is None or rows.norms.fits(off)[0] == kind:
+        # More is asked for than of the class axis: an axis may be so long, and its entries so much of
+        # one kind, that all its sums are nearly the same.
+        kind = evidence.other_norms(x, axis).kind(chance=1e-6)
+        if kind is None or rows.norms.fits()[0] == kind:
             continue
         said = f"{call.name} are {kind} along axis {axis}"
         advice = call.code(x="z")
@@ -477,7 +478,7 @@ def _binary_scale(call: Call, seen: evidence.Elements, x: Array, where: Array | 
         )  # fmt: skip
     elif where is None and x.ndim > 1 and x.shape[1] > 1:
         rows = evidence.of_logits(desk.Categories(desk.first(x, (1,)), 1, x.dtype, x.dtype))
-        norm = rows.norms.kind(evidence.lse_off(x.dtype))
+        norm = rows.norms.kind()
         if norm is not None:
             yield _normalised(call, rows.norms, rows.rows, norm)
     if seen.saturated and 2 * seen.saturated >= n:
