@@ -37,7 +37,7 @@ myst_dmath_double_inline = True
 mathjax_path = os.environ.get(
     "CROSSENT_MATHJAX", "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-mml-chtml.js"
 )
-mathjax3_config = {"chtml": {"mtextInheritFont": True}, "options": {"enableMenu": False}}
+mathjax3_config = {"options": {"enableMenu": False}}
 
 # -- docstrings --------------------------------------------------------------------------------------
 
