@@ -6,6 +6,8 @@ the API reference from the docstrings.
 
 import os
 
+from docutils import nodes
+
 import crossent
 
 project = "crossent"
@@ -35,7 +37,7 @@ myst_dmath_double_inline = True
 mathjax_path = os.environ.get(
     "CROSSENT_MATHJAX", "https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-mml-chtml.js"
 )
-mathjax3_config = {"chtml": {"mtextInheritFont": True}, "options": {"enableMenu": False}}
+mathjax3_config = {"options": {"enableMenu": False}}
 
 # -- docstrings --------------------------------------------------------------------------------------
 
@@ -70,6 +72,17 @@ def module_headings(app, what, name, obj, options, lines):
                 lines[number : number + 2] = [f".. rubric:: {lines[number]}", ""]
 
 
+def keep_punctuation_with_formulas(app, doctree, docname):
+    """Keep the full stop after a formula from beginning the next line."""
+    for formula in list(doctree.findall(nodes.math)):
+        after = formula.next_node(descend=False, siblings=True)
+        if isinstance(after, nodes.Text) and after[:1] in set(".,;:?!)"):
+            together = nodes.inline("", "", formula.deepcopy(), nodes.Text(after[0]), classes=["together"])
+            after.parent.replace(after, nodes.Text(after[1:]))
+            formula.parent.replace(formula, together)
+
+
 def setup(app):
+    app.connect("doctree-resolved", keep_punctuation_with_formulas)
     app.connect("missing-reference", name_without_entry)
     app.connect("autodoc-process-docstring", module_headings)
