@@ -11,6 +11,7 @@ from hypothesis import given, settings
 
 import truth
 from crossent import (
+    _reduction,
     binary_cross_entropy_with_logits,
     binary_cross_entropy_with_logits_grad,
     binary_cross_entropy_with_logits_value_and_grad,
@@ -602,3 +603,17 @@ def test_naive_binary_cross_entropy__fails_where_the_package_does_not():
         assert not np.isfinite(naive_binary_cross_entropy(np.float64(800), 0.0))
     assert bce(-50.0, 0.0) > 0
     assert bce(800.0, 0.0) == 800
+
+
+# ---------------------------------------------------------------------------------------
+# what mutants of the page showed to be untested
+
+
+def test_bce__does_no_more_than_asked(monkeypatch):
+    """A value makes no gradient, and a gradient adds no losses up: half the time, and all the memory."""
+    with monkeypatch.context() as patch:
+        patch.setattr(_reduction, "gradient_array", None)
+        assert bce([0.0], [1.0]) > 0.69
+    with monkeypatch.context() as patch:
+        patch.setattr(_reduction.Reduction, "_value", None)
+        assert bce_grad([0.0], [1.0]) == [-0.5]
