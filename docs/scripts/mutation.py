@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "mutation.md"
 WORK = ROOT / "build" / "mutation"
+MESSAGES = "-k not laws and not every and not random and not digits and not large and not definition"
 TESTS = {
     "binary": ["binary"],
     "nll": ["nll"],
@@ -33,8 +34,8 @@ TESTS = {
     "targets": ["targets"],
     "_reduction": ["nll", "sums", "binary"],
     "_sums": ["sums"],
-    "_arguments": ["nll", "targets", "lse", "public_api"],
-    "objects": ["objects"],
+    "_arguments": ["nll", "targets", "categorical", "binary", "lse", MESSAGES],
+    "objects": ["objects", "-k not map_the_deprecated"],  # mutmut's own frames move the place of a warning
     "_half": ["half"],
     "_blocks": ["blocks", "cuts", "nll"],
 }
@@ -57,7 +58,7 @@ def copy(module):
         if (place / "mutants").exists():
             for path in (ROOT / name).rglob("*.py") if name == "tests" else ():
                 shutil.copy2(path, place / "mutants" / path.relative_to(ROOT))
-    files = [f"tests/test_{name}.py" for name in TESTS[module]]
+    files = [name if name.startswith("-") else f"tests/test_{name}.py" for name in TESTS[module]]
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8").replace(
         "[tool.mutmut]\n",
         f"[tool.mutmut]\nonly_mutate = ['src/crossent/{module}.py']\n"
