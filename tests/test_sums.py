@@ -440,3 +440,43 @@ def test_rough_sum__of_many_terms_on_a_boundary():
     """The bound grows with the number of terms."""
     terms, _ = on_the_boundary(np.float32, 0, n=1 << 15)
     assert not rough_total(terms).decides(np.float64(1), np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("n", [513, 1023, 2047])
+def test_exact_sum__of_many_terms_alike(n):
+    """Their sum is near the number that they are split with."""
+    for seed in range(20):
+        x = np.random.default_rng(seed).uniform(0.9, 1, n)
+        assert total_of(x) == math.fsum(x)
+
+
+def test_exact_sum__near_the_largest_number():
+    """Where what terms are split with would overflow, and one step below; what was there before stays."""
+    for exponent in (1012, 1013):
+        total = ExactSum(F64)
+        total.add(np.ldexp([1.0], exponent))
+        total.add(np.ldexp(np.ones(600), exponent))
+        assert total.total() == math.ldexp(601, exponent)
+
+
+def test_exact_sum__of_nothing_but_infinities():
+    """Nothing finite is left to split."""
+    assert total_of(np.full(600, np.inf)) == np.inf
+
+
+def test_exact_sum__that_overflows_over_0_and_infinity():
+    """As division has it, and without an error."""
+    total = ExactSum(F64)
+    total.add(np.full(3, 1e308))
+    with np.errstate(all="ignore"):
+        assert total.over(np.float64(0)) == np.inf
+        assert np.isnan(total.over(np.float64(np.inf)))
+
+
+def test_rough_sum__errors_of_all_parts_add_up():
+    """One thread's bound is not the others'."""
+    parts = [rough_total(np.full(100, size)) for size in (1.0, 2.0, 4.0)]
+    total = parts[0].empty()
+    for part in parts:
+        total.merge(part)
+    assert total._error == 7 * parts[0]._error > 0
