@@ -636,3 +636,16 @@ def test_bce__the_roundings_of_both_factors_are_put_back(monkeypatch):
 def test_bce__an_infinite_weight_makes_an_infinite_loss():
     """Both terms count: 0 * inf on the way is not seen."""
     assert bce([0.0], [0.5], pos_weight=inf) == inf
+
+
+def test_bce__an_element_of_0_times_infinity_leaves_the_others_their_bits():
+    """It is computed once more in another way, which must not be seen beside it."""
+    rng = np.random.default_rng(0)
+    z, y, c = rng.normal(size=100), rng.random(100), rng.random(100)
+    z[7], y[7] = inf, 1.0
+    rest = np.delete(np.arange(100), 7)
+    for options in ({}, {"pos_weight": c}):
+        losses = bce(z, y, reduction="none", **options)
+        some = {name: value[rest] for name, value in options.items()}
+        assert losses[7] == 0
+        assert_bitwise(losses[rest], bce(z[rest], y[rest], reduction="none", **some))
