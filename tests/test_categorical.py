@@ -11,6 +11,7 @@ from hypothesis import given, settings
 
 import truth
 from crossent import (
+    _reduction,
     cross_entropy,
     cross_entropy_grad,
     cross_entropy_value_and_grad,
@@ -1201,3 +1202,21 @@ def test_naive_cross_entropy__fails_where_the_package_does_not():
         assert not np.isfinite(naive_cross_entropy(z * 20, np.array([0, 1])))
     assert cross_entropy(z, [1, 1]) > 0
     assert cross_entropy(z * 20, [0, 1]) == 500
+
+
+# ---------------------------------------------------------------------------------------
+# what mutants of the page showed to be untested
+
+
+@pytest.mark.parametrize(
+    ("target", "options"), [([0, 1], {}), ([0, 1], {"label_smoothing": 0.5}), (np.eye(2), {})]
+)
+def test_cross_entropy__does_no_more_than_asked(monkeypatch, target, options):
+    """A value makes no gradient, and a gradient adds no losses up: half the time, and all the memory."""
+    z = np.zeros((2, 2))
+    with monkeypatch.context() as patch:
+        patch.setattr(_reduction, "gradient_array", None)
+        assert cross_entropy(z, target, **options) > 0.69
+    with monkeypatch.context() as patch:
+        patch.setattr(_reduction.Reduction, "_value", None)
+        assert np.all(cross_entropy_grad(z, target, **options) < 0.5)

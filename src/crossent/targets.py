@@ -125,5 +125,5 @@ def _spread(target: ArrayLike, num_classes: int, axis: int, dtype: DTypeLike, on
     y = desk.labels("target", target, k)
     axis = desk.new_axis(axis, y.ndim)
     result: Array = np.full((*y.shape[:axis], k, *y.shape[axis:]), off, np.dtype(dtype))
-    np.put_along_axis(result, np.expand_dims(y, axis), np.array(on, result.dtype), axis)
+    np.put_along_axis(result, np.expand_dims(y, axis), on, axis)
     return result
