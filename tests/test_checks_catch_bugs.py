@@ -6,7 +6,6 @@ the law named beside it.
 """
 
 from dataclasses import replace
-from decimal import localcontext
 from unittest import mock
 
 import hypothesis.strategies as st
@@ -15,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 import laws
-import truth
 from laws import (
     BINARY,
     LAWS,
@@ -116,42 +114,6 @@ def test_laws__accept_an_honest_implementation(name, law, data):
 # planted bugs
 
 
-def _live(call):
-    rows = call.rows
-    return rows.live
-
-
-def _sign(call, grad):
-    return -grad
-
-
-def _missing_mean(call, grad):
-    if call.reduction != "mean":
-        return grad
-    return grad * max(int(np.prod(call.positions)), 1)
-
-
-def _weight_twice(call):
-    w = call.options.get("weight")
-    return call if w is None else call.having(weight=np.asarray(w) * w)
-
-
-def _weight_missing(call):
-    return call.having(weight=None)
-
-
-def _leak(call, grad):
-    """Ignored rows get their neighbours' gradient."""
-    rows = call.rows
-    if call.axis is None:
-        dead = ~rows.live.reshape(call.positions)
-        grad[dead] = 0.125
-        return grad
-    moved = np.moveaxis(grad, call.axis, -1)
-    moved[~rows.live.reshape(call.positions)] = 0.125
-    return grad
-
-
 def _zero_where(call, grad):
     """0 * NaN: the mask multiplies instead of selecting."""
     rows = call.rows
@@ -165,77 +127,6 @@ def _zero_where(call, grad):
     return grad
 
 
-def _p_minus_one(call, grad):
-    """p - 1 at the target: every digit of a confident prediction is lost."""
-    rows = call.rows
-    if not rows.index or call.options.get("label_smoothing"):
-        return grad
-    flat = np.ascontiguousarray(np.moveaxis(grad, call.axis, -1)).reshape(rows.x.shape)
-    with localcontext(truth.CONTEXT):
-        for i in np.flatnonzero(rows.live):
-            y = int(rows.target[i])
-            rest = float(truth.softmax_row(tuple(decimals(rows.x[i])))[2][y])
-            p = grad.dtype.type(1 - rest)
-            flat[i, y] *= (1 - p) / grad.dtype.type(rest) if rest > 1e-300 else 0
-    flat = flat.reshape(*call.positions, call.x.shape[call.axis])
-    return np.moveaxis(flat, -1, call.axis)
-
-
-def _sigmoid_minus_y(call, grad):
-    """sigmoid(z) - y where y is 1: the same loss of digits."""
-    with np.errstate(all="ignore"):
-        rest = 1 / (1 + np.exp(call.x.astype(float)))
-        factor = (1 - (1 - rest).astype(grad.dtype)) / rest
-        keep = (np.asarray(call.target) != 1) | (rest < 1e-300)
-        return np.where(keep, grad, grad * factor).astype(grad.dtype)
-
-
-def _plus_eps(call, value):
-    """log(p + eps) saturates where a loss is large."""
-    with np.errstate(all="ignore"):
-        cap = -np.log(np.finfo(np.float32).eps)
-        return np.where(np.isnan(value), value, np.minimum(value, cap)).astype(value.dtype)
-
-
-def _underflow(call, value):
-    """log(sum(exp)) without log1p: tiny losses are 0."""
-    eps = np.finfo(value.dtype).eps
-    return np.where(np.abs(value) < eps / 4, 0, value).astype(value.dtype)
-
-
-def _batch_denominator(call, value):
-    """mean over all positions, not over those that count."""
-    if call.reduction != "mean":
-        return value
-    live = _live(call)
-    return (value * (live.sum() / max(live.size, 1))).astype(value.dtype)
-
-
-def _mean_of_means(call, value):
-    """The mean over rows of the mean over columns: wrong as soon as some are ignored."""
-    if call.reduction != "mean" or len(call.positions) != 2:
-        return value
-    losses = exact(call.having(reduction="none")).value
-    losses = np.array([[float(v) for v in row] for row in losses]).reshape(call.positions)
-    live = call.rows.live.reshape(call.positions)
-    rows = [row[keep].mean() for row, keep in zip(losses, live, strict=True) if keep.any()]
-    return value.dtype.type(np.mean(rows)) if rows else value
-
-
-def _s_over_k_minus_one(call):
-    """The other convention of smoothing: s / (K - 1) on the other classes."""
-    s, K = call.options.get("label_smoothing"), call.rows.x.shape[1]
-    if not s or K == 1:
-        return call
-    return call.having(label_smoothing=min(s * K / (K - 1), 1.0))
-
-
-def _smoothing_ignores_weight(call):
-    if not call.options.get("label_smoothing"):
-        return call
-    return call.having(weight=None)
-
-
 def _ignore_inside_only(call):
     """ignore_index outside [0, K) is taken modulo K."""
     ignore = call.options.get("ignore_index", -100)
@@ -244,29 +135,6 @@ def _ignore_inside_only(call):
     K = call.rows.x.shape[1]
     target = np.where(call.target.astype(object) == ignore, ignore % K, call.target)
     return replace(call, target=target.astype(int))
-
-
-def _where_forgotten(call):
-    return call.having(where=None)
-
-
-def _where_inverted(call):
-    where = call.options.get("where")
-    return call if where is None else call.having(where=~np.asarray(where))
-
-
-def _cotangent_forgotten(call):
-    return replace(call, grad_output=None)
-
-
-def _cotangent_absolute(call):
-    g = call.grad_output
-    return call if g is None else replace(call, grad_output=np.abs(g))
-
-
-def _cotangent_in_value(call, value):
-    g = call.grad_output
-    return value if g is None or np.ndim(g) else (value * g).astype(value.dtype)
 
 
 def _value_grad_scaled(name):
@@ -296,11 +164,6 @@ def _last_axis_only(name):
         return inner
 
     return replace(f, value=last(f.value), grad=last(f.grad))
-
-
-def _softmax_of_batch(call, grad):
-    """A row's bits depend on the size of the batch."""
-    return grad * grad.dtype.type(1 + np.finfo(grad.dtype).eps * (len(call.rows.x) % 3))
 
 
 def _wrong_layout(name):
@@ -352,203 +215,12 @@ def _out_ignored(name):
     return replace(f, grad=lambda *a, out=None, **o: f.grad(*a, **o))
 
 
-def _nan_spreads(call, grad):
-    return np.full_like(grad, np.nan) if np.isnan(grad).any() else grad
-
-
-def _nan_hidden(call, grad):
-    return np.nan_to_num(grad, nan=0.0)
-
-
-def _impossible_is_large(call, value):
-    """-log(p + tiny): an impossible class costs 700, not inf."""
-    return np.where(np.isposinf(value), 100, value).astype(value.dtype)
-
-
-def _masked_nan(call, value):
-    """-inf - -inf: a masked class makes NaN."""
-    bad = np.isneginf(call.x).any()
-    return np.where(bad, np.nan, value).astype(value.dtype) if bad else value
-
-
-def _offset(call):
-    """exp(z) without a shift, clipped: large logits are cut off."""
-    return replace(call, x=np.clip(call.x, -500, 500).astype(call.x.dtype))
-
-
-def _single_precision(call):
-    """Everything through float32."""
-    with np.errstate(all="ignore"):
-        return replace(call, x=call.x.astype(np.float32).astype(call.x.dtype))
-
-
-def _last_class_halved(call):
-    """The last class is special."""
-    x = np.moveaxis(call.x.copy(), call.axis, -1)
-    x[..., -1] = x[..., -1] * x.dtype.type(0.5)
-    return replace(call, x=np.moveaxis(x, -1, call.axis))
-
-
-def _position_bias(call, value):
-    """The first row counts half."""
-    if np.ndim(value) and len(value):
-        value = value.copy()
-        value[0] = value[0] / 2
-    return value
-
-
-def _five_ulp(call, value):
-    return value * value.dtype.type(1 + 6 * np.finfo(value.dtype).eps)
-
-
-def _seven_ulp(call, grad):
-    return grad * grad.dtype.type(1 + 16 * np.finfo(grad.dtype).eps)
-
-
-def _one_entry(call, grad):
-    """One entry in a hundred is wrong in its ninth digit, and it is the smallest."""
-    if grad.size < 2 or grad.dtype != np.float64:
-        return grad
-    flat = grad.copy().reshape(-1)
-    size = np.abs(flat)
-    size[size == 0] = np.inf
-    flat[np.argmin(size)] *= 1 + 1e-9
-    return flat.reshape(grad.shape)
-
-
-def _pos_weight_on_both(call):
-    """pos_weight multiplies the whole loss."""
-    pw = call.options.get("pos_weight")
-    if pw is None:
-        return call
-    w = call.options.get("weight", 1.0)
-    return call.having(pos_weight=None, weight=np.broadcast_to(np.multiply(w, pw), call.x.shape))
-
-
-def _weighted_denominator(call, value):
-    """BCE's mean divides by the sum of the weights."""
-    w = call.options.get("weight")
-    if call.reduction != "mean" or w is None:
-        return value
-    total = np.broadcast_to(w, call.x.shape)[call.rows.live.reshape(call.x.shape)].sum()
-    return value * value.dtype.type(call.rows.live.sum() / total) if total else value
-
-
-def _plain_denominator(call, value):
-    """The weighted mean divides by the number of rows."""
-    w = call.options.get("weight")
-    if call.reduction != "mean" or w is None or not call.index:
-        return value
-    rows = call.rows
-    if not rows.live.any():
-        return value
-    total = w[rows.target[rows.live].astype(int)].sum()
-    return (value * (total / rows.live.sum())).astype(value.dtype)
-
-
-def _empty_mean_is_zero(call, value):
-    return np.where(np.isnan(value), 0, value).astype(value.dtype)
-
-
-def _missing_last(call, grad):
-    """The last block is not written."""
-    flat = grad.copy().reshape(-1)
-    if flat.size:
-        flat[-1] = 0
-    return flat.reshape(grad.shape)
-
-
-def _transposed_probability(call):
-    """Weights are taken in reverse order."""
-    w = call.options.get("weight")
-    return call if w is None else call.having(weight=np.asarray(w)[::-1])
-
-
 BUGS = [
     # function, bug, law that finds it, how
-    ("cross_entropy", "sign", "gradient_is_exact", {"grad": _sign}),
-    ("nll_loss", "sign", "gradient_is_exact", {"grad": _sign}),
-    (BINARY, "sign", "gradient_is_exact", {"grad": _sign}),
-    ("softmax", "sign", "gradient_is_exact", {"grad": _sign}),
-    ("logsumexp", "sign", "gradient_is_exact", {"grad": _sign}),
-    ("sigmoid", "sign", "gradient_is_exact", {"grad": _sign}),
-    ("cross_entropy", "missing 1/N", "gradient_is_exact", {"grad": _missing_mean}),
-    ("nll_loss", "missing 1/N", "gradient_is_exact", {"grad": _missing_mean}),
-    (BINARY, "missing 1/N", "gradient_is_exact", {"grad": _missing_mean}),
-    ("cross_entropy", "weight twice", "value_is_exact", {"change": _weight_twice}),
-    ("cross_entropy", "weight twice", "linear_in_the_weights", {"change": _weight_twice}),
-    (BINARY, "weight twice", "linear_in_the_weights", {"change": _weight_twice}),
-    ("nll_loss", "weight twice", "linear_in_the_weights", {"change": _weight_twice}),
-    ("cross_entropy", "weight missing", "value_is_exact", {"change": _weight_missing}),
-    ("cross_entropy", "weights reversed", "permuted_classes", {"change": _transposed_probability}),
-    ("cross_entropy", "ignored row leaks", "ignoring_is_dropping", {"grad": _leak}),
-    ("nll_loss", "ignored row leaks", "ignoring_is_dropping", {"grad": _leak}),
-    (BINARY, "ignored element leaks", "ignoring_is_dropping", {"grad": _leak}),
     ("cross_entropy", "0 * NaN", "ignored_rows_may_hold_anything", {"grad": _zero_where}),
     (BINARY, "0 * NaN", "ignored_rows_may_hold_anything", {"grad": _zero_where}),
-    ("cross_entropy", "p - 1", "gradient_is_exact", {"grad": _p_minus_one}),
-    (BINARY, "sigmoid - y", "gradient_is_exact", {"grad": _sigmoid_minus_y}),
-    ("cross_entropy", "log(p + eps)", "value_is_exact", {"value": _plus_eps}),
-    ("cross_entropy", "log(p + eps)", "an_impossible_target_costs_inf", {"value": _plus_eps}),
-    ("cross_entropy", "underflow then log", "value_is_exact", {"value": _underflow}),
-    ("log_softmax", "underflow then log", "value_is_exact", {"value": _underflow}),
-    ("softplus", "underflow then log", "value_is_exact", {"value": _underflow}),
-    (BINARY, "underflow then log", "value_is_exact", {"value": _underflow}),
-    ("cross_entropy", "mean of means", "value_is_exact", {"value": _mean_of_means}),
-    ("nll_loss", "mean of means", "value_is_exact", {"value": _mean_of_means}),
-    ("cross_entropy", "ignored in the mean", "ignoring_is_dropping", {"value": _batch_denominator}),
-    ("nll_loss", "ignored in the mean", "none_sum_and_mean_agree", {"value": _batch_denominator}),
-    (BINARY, "ignored in the mean", "ignoring_is_dropping", {"value": _batch_denominator}),
-    ("cross_entropy", "weight not in the mean", "none_sum_and_mean_agree",
-     {"value": _plain_denominator}),
-    ("nll_loss", "weight not in the mean", "none_sum_and_mean_agree",
-     {"value": _plain_denominator}),
-    (BINARY, "weight in the mean", "none_sum_and_mean_agree", {"value": _weighted_denominator}),
-    (BINARY, "pos_weight on both", "value_is_exact", {"change": _pos_weight_on_both}),
-    ("cross_entropy", "s / (K - 1)", "value_is_exact", {"change": _s_over_k_minus_one}),
-    ("cross_entropy", "s / (K - 1)", "linear_in_the_smoothing", {"change": _s_over_k_minus_one}),
-    ("cross_entropy", "smoothing without weight", "gradient_is_exact",
-     {"change": _smoothing_ignores_weight}),
     ("cross_entropy", "ignore_index modulo K", "where_is_ignore_index",
      {"change": _ignore_inside_only}),
-    ("cross_entropy", "where forgotten", "ignoring_is_dropping", {"change": _where_forgotten}),
-    (BINARY, "where forgotten", "ignoring_is_dropping", {"change": _where_forgotten}),
-    (BINARY, "where inverted", "value_is_exact", {"change": _where_inverted}),
-    ("nll_loss", "where inverted", "ignoring_is_dropping", {"change": _where_inverted}),
-    ("cross_entropy", "cotangent forgotten", "gradient_is_exact",
-     {"change": _cotangent_forgotten}),
-    ("softmax", "cotangent forgotten", "gradient_is_exact", {"change": _cotangent_forgotten}),
-    (BINARY, "cotangent's sign lost", "gradient_is_exact", {"change": _cotangent_absolute}),
-    ("log_softmax", "NaN spreads", "nan_stays_in_its_row", {"grad": _nan_spreads}),
-    ("cross_entropy", "NaN spreads", "nan_stays_in_its_row", {"grad": _nan_spreads}),
-    ("cross_entropy", "NaN hidden", "nan_stays_in_its_row", {"grad": _nan_hidden}),
-    ("sigmoid", "NaN hidden", "nan_stays_in_its_row", {"grad": _nan_hidden}),
-    ("nll_loss", "impossible is 100", "an_impossible_target_costs_inf",
-     {"value": _impossible_is_large}),
-    ("logsumexp", "masked class is NaN", "a_masked_class_is_removed", {"value": _masked_nan}),
-    ("cross_entropy", "masked class is NaN", "a_masked_class_is_removed", {"value": _masked_nan}),
-    ("cross_entropy", "large logits cut off", "shift_invariance", {"change": _offset}),
-    ("softmax", "large logits cut off", "shift_invariance", {"change": _offset}),
-    ("logsumexp", "large logits cut off", "value_is_exact", {"change": _offset}),
-    ("cross_entropy", "float32 inside", "value_is_exact", {"change": _single_precision}),
-    ("softmax", "float32 inside", "gradient_is_exact", {"change": _single_precision}),
-    ("softmax", "last class halved", "shift_invariance", {"change": _last_class_halved}),
-    ("cross_entropy", "last class halved", "permuted_classes", {"change": _last_class_halved}),
-    ("cross_entropy", "last class halved", "two_classes_are_binary",
-     {"change": _last_class_halved}),
-    ("cross_entropy", "first row halved", "permuted_rows", {"value": _position_bias}),
-    ("cross_entropy", "first row halved", "a_row_stands_alone", {"value": _position_bias}),
-    ("cross_entropy", "bits of the batch", "a_row_stands_alone", {"grad": _softmax_of_batch}),
-    (BINARY, "bits of the batch", "split_batches_add_up", {"grad": _softmax_of_batch}),
-    ("cross_entropy", "six ulp", "value_is_exact", {"value": _five_ulp}),
-    ("softmax", "six ulp", "value_is_exact", {"value": _five_ulp}),
-    (BINARY, "sixteen ulp", "gradient_is_exact", {"grad": _seven_ulp}),
-    ("cross_entropy", "one small entry off by 1e-9", "gradient_is_exact", {"grad": _one_entry}),
-    ("cross_entropy", "one small entry off by 1e-9", "index_is_one_hot", {"grad": _one_entry}),
-    ("softplus", "last block not written", "gradient_is_exact", {"grad": _missing_last}),
-    ("cross_entropy", "last block not written", "gradient_rows_sum_to_zero",
-     {"grad": _missing_last}),
-    ("cross_entropy", "empty mean is 0", "value_is_exact", {"value": _empty_mean_is_zero}),
     ("cross_entropy", "value scaled by the cotangent", "value_and_grad_are_value_and_grad",
      _value_grad_scaled),
     (BINARY, "value scaled by the cotangent", "value_and_grad_are_value_and_grad",
@@ -567,12 +239,7 @@ BUGS = [
 
 
 # Rare among all calls, so that finding them there takes long: where to look for these.
-NARROW = {
-    "mean of means": {"reductions": ("mean",), "ndims": ("3", "last"), "regimes": ["dense"]},
-    "underflow then log": {"regimes": ["confident"], "reductions": ("none",)},
-    "ignored in the mean": {"reductions": ("mean",), "regimes": ["dense"]},
-    "axis guessed from the shape": {"ndims": ("3",), "regimes": ["dense"]},
-}
+NARROW = {"axis guessed from the shape": {"ndims": ("3",), "regimes": ["dense"]}}
 
 
 @pytest.mark.parametrize(
@@ -589,12 +256,7 @@ def test_laws__reject_the_planted_bug(name, bug, law, make):
 def test_laws__every_law_has_a_bug_that_it_finds():
     """A law without a bug is not known to work: list the bug, or the reason."""
     known = {law for _, _, law, _ in BUGS}
-    others = {
-        "certainty_is_free": "test_laws__certainty",
-        "ones_as_weight_weigh_nothing": "test_laws__ones",
-        "smoothing_zero_is_none": "test_laws__smoothing_zero",
-        "twice_the_dtype_is_exact": "test_laws__twice_the_dtype",
-    }
+    others = {"smoothing_zero_is_none": "test_laws__smoothing_zero"}
     assert {law.name for law in LAWS} == known | set(others)
     for test in others.values():
         assert test in globals()
@@ -602,24 +264,6 @@ def test_laws__every_law_has_a_bug_that_it_finds():
 
 def _law(name, law):
     return next(each for each in laws_of(name) if each.name == law)
-
-
-def test_laws__certainty():
-    """A loss of one class that is not exactly 0 is seen."""
-    wrong = honest("cross_entropy", value=lambda call, value: value + value.dtype.type(1e-7))
-    assert rejected(_law("cross_entropy", "certainty_is_free"), wrong)
-
-
-def test_laws__ones():
-    """A weight that is normalized by K is seen."""
-
-    def change(call):
-        w = call.options.get("weight")
-        return call if w is None else call.having(weight=np.asarray(w) / 2)
-
-    for name in ("cross_entropy", BINARY, "nll_loss"):
-        wrong = honest(name, change=change)
-        assert rejected(_law(name, "ones_as_weight_weigh_nothing"), wrong)
 
 
 def test_laws__smoothing_zero():
@@ -630,16 +274,6 @@ def test_laws__smoothing_zero():
 
     wrong = honest("cross_entropy", change=change)
     assert rejected(_law("cross_entropy", "smoothing_zero_is_none"), wrong)
-
-
-def test_laws__twice_the_dtype():
-    """A float64 answer that was computed in float32 is seen."""
-
-    def through_float32(call, result):
-        return result.astype(np.float32).astype(result.dtype)
-
-    wrong = honest("softmax", value=through_float32, grad=through_float32)
-    assert rejected(_law("softmax", "twice_the_dtype_is_exact"), wrong)
 
 
 # ---------------------------------------------------------------------------------------

@@ -13,7 +13,10 @@ from hypothesis import given, settings
 
 import crossent
 from crossent import _blocks
+from crossent.testing import LAWS
 from crossent.testing import measure as meter
+from crossent.testing._subject import Subject
+from crossent.testing.adapters import adapt
 from laws import (
     CLASS_LOSSES,
     ROWS,
@@ -21,12 +24,10 @@ from laws import (
     assert_bitwise,
     assert_ulp,
     exact,
-    gradient_is_exact,
     in_context,
     laws_of,
     package,
     value_and_grad_are_value_and_grad,
-    value_is_exact,
 )
 from outcomes import assert_same_outcomes, inputs, outcomes
 from strategies import calls, in_layout
@@ -46,8 +47,7 @@ def assert_exact(function, x, *arguments, **options):
     """Value and gradient within their limits of the exact ones, special values included."""
     g = options.pop("grad_output", None)
     call, f = Call(function, x, *(arguments or (None,)), options, g), package(function)
-    value_is_exact(f, call)
-    gradient_is_exact(f, call)
+    Subject(function, f.value, f.grad, frozenset((*options, "grad_output"))).check(call)
     if f.value_and_grad is not None:
         value_and_grad_are_value_and_grad(f, call)
 
@@ -69,6 +69,16 @@ def test_cuts__every_law_holds(function, law, data):
     with pytest.MonkeyPatch.context() as patch:
         cut_to(patch, classes, call.result)
         law.check(package(function), call)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_cuts__every_law_of_the_kit_holds(monkeypatch, function, classes):
+    """They are about many rows and many classes as well, which would be as many pieces."""
+    cut_to(monkeypatch, classes)
+    laws = [law for law in LAWS if law.most is None or law.most > 5]
+    report = adapt("crossent", function).conforms(laws=laws, max_examples=4, seed=classes)
+    assert report.ok, report.text()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -13,7 +13,6 @@ import truth
 from crossent import exact as definition
 from crossent.testing import _pairs, ulp_error
 from crossent.testing import measure as meter
-from crossent.testing.__main__ import COMMANDS
 from crossent.testing._limits import LIMITS, MEASURED, limit
 from crossent.testing._pairs import Pairs, pairs
 from crossent.testing._reference import Truth, plain
@@ -486,12 +485,10 @@ def test_command__shows_the_row_of_a_cell_over_its_limit(small, capsys, monkeypa
     assert "entry (" in out
 
 
-@pytest.mark.parametrize("argv", [[], ["weigh"]])
-def test_command__names_the_commands(capsys, argv):
-    """Without one of them there is nothing to do."""
-    assert list(COMMANDS) == ["measure", "vectors"]
-    assert _run(*argv) == 2
-    assert "{measure,vectors}" in capsys.readouterr().err
+def test_command__of_another_name_is_a_function_to_check(capsys):
+    """Which needs to be told what function it is."""
+    assert _run("weigh") == 2
+    assert "--spec" in capsys.readouterr().err
 
 
 def test_command__runs_itself_without_cpu_features(capfd, monkeypatch):

@@ -142,6 +142,61 @@ def test_public_api__no_module_bears_a_functions_name():
     assert not modules & {*FUNCTIONS, *CLASSES}
 
 
+TESTING = {
+    "Broken": None,
+    "Call": "(function, x, target=None, options=<factory>, grad_output=None)",
+    "ConformanceError": "(report)",
+    "ConformanceReport": None,
+    "LAWS": None,
+    "Law": None,
+    "NumericalGrad": "(value, error)",
+    "assert_conforms": (
+        "(implementation, spec, *, grad=None, supports=None, dtypes=('float32', 'float64'), tolerance=None, "
+        "laws=None, max_examples=100, seed=None)"
+    ),
+    "check_grad": (
+        "(f, f_grad, x, *, grad_output=None, ulp=6.0, rtol=None, scale=None, where=True, digits=None)"
+    ),
+    "conformance_report": (
+        "(implementation, spec, *, grad=None, supports=None, dtypes=('float32', 'float64'), tolerance=None, "
+        "laws=None, max_examples=100, seed=None, progress=None)"
+    ),
+    "conformance_tests": (
+        "(implementation, spec, *, grad=None, supports=None, dtypes=('float32', 'float64'), tolerance=None, "
+        "laws=None, max_examples=100, seed=None)"
+    ),
+    "load_vectors": "(function=None)",
+    "numerical_grad": "(f, x, *, grad_output=None, digits=None)",
+    "ulp_error": "(actual, exact, *, scale=None)",
+}
+STRATEGIES = {
+    "class_targets": "(shape=(3,), num_classes=4, *, dtype='int64', ignore_index=None)",
+    "class_weights": "(num_classes=4, dtype='float32', *, zeros=True)",
+    "cotangents": "(shape=(), dtype='float32')",
+    "logits": None,
+    "loss_calls": None,
+    "probability_targets": "(shape=(3, 4), dtype='float32', *, axis=-1)",
+    "where_masks": "(shape=(3,), *, broadcast=True)",
+}
+
+
+def test_public_api__testing():
+    """What people build their own tests on."""
+    from crossent import testing
+    from crossent.testing import adapters, strategies
+
+    assert set(testing.__all__) == set(TESTING)
+    assert set(strategies.__all__) == {*STRATEGIES, "FINITE", "REGIMES"}
+    assert plain(inspect.signature(adapters.adapt)) == "(framework, spec)"
+    for module, names in ((testing, TESTING), (strategies, STRATEGIES)):
+        for name, signature in names.items():
+            assert name == "LAWS" or inspect.getdoc(getattr(module, name))
+            if signature is not None:
+                assert plain(inspect.signature(getattr(module, name))) == signature
+    calls = inspect.signature(strategies.loss_calls).parameters
+    assert list(calls)[:2] == ["spec", "supports"]
+
+
 EXACT = [
     "logsumexp",
     "log_softmax",

@@ -1,0 +1,312 @@
+"""Hold anybody's implementation against the laws: raise, report, or make a class of tests.
+
+`assert_conforms` raises one `ConformanceError` that lists every broken law; `conformance_report` returns
+what came of all of them; `conformance_tests` makes a class that pytest collects, one test a law.
+"""
+
+from __future__ import annotations
+
+import secrets
+import unittest
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from crossent.testing import _laws_digits, _laws_options, _laws_special, _laws_symmetry
+from crossent.testing._calls import SPECS, Call
+from crossent.testing._compare import Broken
+from crossent.testing._hypothesis import hypothesis
+from crossent.testing._laws import Law, every_law
+from crossent.testing._report import (
+    ConformanceError,
+    ConformanceReport,
+    Counterexample,
+    Verdict,
+    settings_of,
+)
+from crossent.testing._smallest import smallest
+from crossent.testing._subject import Function, Subject, Tolerance, subject
+
+__all__ = [
+    "LAWS",
+    "ConformanceError",
+    "ConformanceReport",
+    "Law",
+    "assert_conforms",
+    "conformance_report",
+    "conformance_tests",
+]
+
+_PAGES = (_laws_digits, _laws_symmetry, _laws_options, _laws_special)
+LAWS: tuple[Law, ...] = every_law()
+
+
+def assert_conforms(
+    implementation: Function,
+    spec: str,
+    *,
+    grad: Function | None = None,
+    supports: Iterable[str] | None = None,
+    dtypes: Sequence[str] = ("float32", "float64"),
+    tolerance: Tolerance = None,
+    laws: Iterable[str | Law] | None = None,
+    max_examples: int = 100,
+    seed: int | None = None,
+) -> None:
+    """Raise `ConformanceError` unless an implementation keeps every law that is about it.
+
+    Parameters
+    ----------
+    implementation : callable
+        ``implementation(x, target, **options)`` (without `target` for functions that have none). It gets
+        NumPy arrays and returns anything that NumPy can convert.
+    spec : str
+        Which function of the contract it is: ``"cross_entropy"``, ``"softmax"``, ...
+    grad : callable, optional
+        ``grad(x, target, **options)`` returns the gradient of the sum of the value with respect to `x`, or
+        of ``sum(grad_output * value)`` if it supports ``"grad_output"``.
+    supports : iterable of str, optional
+        The options that both have; others are never passed. By default those among their parameters. Beside
+        the function's keywords: ``"grad_output"``, ``"indices"`` and ``"probabilities"`` for the kinds
+        of targets (by default what is not refused at a trial call; of the binary loss, 0 and 1, and what
+        is between),
+        and ``"reduction=none"`` (or sum) for a function that always reduces in that way.
+    dtypes : sequence of str
+        Dtypes of the logits.
+    tolerance : float or (float, float), optional
+        Ulps that values and gradients may be away, instead of the contract's four and six (float16: 0.51).
+        Results that the laws want in the same bits may then differ as much.
+    laws : iterable of str or Law, optional
+        Names of the laws to try; all by default. See ``LAWS``.
+    max_examples : int
+        Calls drawn for each law.
+    seed : int, optional
+        The same seed draws the same calls. By default a new one, which the message names.
+
+    Raises
+    ------
+    ConformanceError
+        An AssertionError with every broken law, why it matters, the smallest call found, what came and
+        what was due; its attribute `report` holds the same as data.
+    ValueError
+        If `spec`, `supports`, `dtypes`, `tolerance` or `laws` name what there is not.
+
+    Examples
+    --------
+    >>> import crossent
+    >>> from crossent.testing import assert_conforms
+    >>> assert_conforms(crossent.softplus, "softplus", grad=crossent.softplus_grad, max_examples=5, seed=1)
+
+    The usual formula loses what is small:
+
+    >>> import numpy as np
+    >>> def softplus(x):
+    ...     return np.log(1 + np.exp(x))
+    >>> assert_conforms(softplus, "softplus", laws=["confident_predictions_keep_their_digits"], seed=1)
+    Traceback (most recent call last):
+        ...
+    crossent.testing._report.ConformanceError: softplus breaks 1 of 1 laws of softplus ...
+    """
+    report = conformance_report(
+        implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance, laws=laws,
+        max_examples=max_examples, seed=seed,
+    )  # fmt: skip
+    if not report.ok:
+        raise ConformanceError(report)
+
+
+def conformance_report(
+    implementation: Function,
+    spec: str,
+    *,
+    grad: Function | None = None,
+    supports: Iterable[str] | None = None,
+    dtypes: Sequence[str] = ("float32", "float64"),
+    tolerance: Tolerance = None,
+    laws: Iterable[str | Law] | None = None,
+    max_examples: int = 100,
+    seed: int | None = None,
+    progress: Callable[[Verdict], None] | None = None,
+) -> ConformanceReport:
+    """What came of every law: like `assert_conforms`, without raising.
+
+    Parameters
+    ----------
+    implementation, spec, grad, supports, dtypes, tolerance, laws, max_examples, seed
+        As for `assert_conforms`.
+    progress : callable, optional
+        Called with the verdict of each law when it is known.
+
+    Returns
+    -------
+    ConformanceReport
+        With the methods `text`, `markdown` and `json`, the verdicts as data, and `ok`.
+
+    Examples
+    --------
+    >>> import crossent
+    >>> from crossent.testing import conformance_report
+    >>> report = conformance_report(crossent.sigmoid, "sigmoid", max_examples=5, seed=1)
+    >>> report.ok
+    True
+    """
+    chosen = _chosen(laws)
+    made = subject(implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance)
+    run = _Run(made, max_examples, secrets.randbelow(2**32) if seed is None else seed)
+    verdicts = []
+    for each in chosen:
+        if spec in each.specs:
+            verdicts.append(run.verdict(each))
+            if progress is not None:
+                progress(verdicts[-1])
+    return run.report(verdicts)
+
+
+def conformance_tests(
+    implementation: Function,
+    spec: str,
+    *,
+    grad: Function | None = None,
+    supports: Iterable[str] | None = None,
+    dtypes: Sequence[str] = ("float32", "float64"),
+    tolerance: Tolerance = None,
+    laws: Iterable[str | Law] | None = None,
+    max_examples: int = 100,
+    seed: int | None = None,
+) -> type:
+    """Make a class of tests that pytest collects under a name that begins with Test, one test a law.
+
+    Parameters
+    ----------
+    implementation, spec, grad, supports, dtypes, tolerance, laws, max_examples, seed
+        As for `assert_conforms`.
+
+    Returns
+    -------
+    type
+        A class with one method a law; a law that says nothing about the implementation is skipped with
+        the reason.
+
+    Examples
+    --------
+    >>> import crossent
+    >>> from crossent.testing import conformance_tests
+    >>> TestSigmoid = conformance_tests(crossent.sigmoid, "sigmoid", max_examples=5, seed=1)
+    >>> TestSigmoid().test_value_is_the_definition()
+    """
+    chosen = [each for each in _chosen(laws) if each.passed_over(Subject(spec, implementation)) != _OTHER]
+
+    @cache
+    def run() -> _Run:
+        made = subject(implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance)
+        return _Run(made, max_examples, secrets.randbelow(2**32) if seed is None else seed)
+
+    def test_of(each: Law) -> Callable[[Any], None]:
+        def test(self: Any) -> None:
+            verdict = run().verdict(each)
+            if verdict.reason:
+                raise unittest.SkipTest(verdict.reason)
+            if verdict.counterexample:
+                raise ConformanceError(run().report([verdict]))
+
+        test.__name__ = test.__qualname__ = f"test_{each.name}"
+        test.__doc__ = each.why
+        return test
+
+    if spec not in SPECS:
+        raise ValueError(f"spec must be one of {', '.join(SPECS)}, got {spec!r}")
+    methods = {f"test_{each.name}": test_of(each) for each in chosen}
+    return type("TestConformance", (), {"__doc__": f"The laws of {spec}.", **methods})
+
+
+_OTHER = "is not about this function"
+
+
+def _chosen(laws: Iterable[str | Law] | None) -> tuple[Law, ...]:
+    if laws is None:
+        return LAWS
+    known = {each.name: each for each in LAWS}
+    names = [laws] if isinstance(laws, str) else list(laws)
+    wrong = [n for n in names if isinstance(n, str) and n not in known]
+    if wrong:
+        raise ValueError(f"laws must be among {', '.join(known)}, got {', '.join(map(str, wrong))}")
+    return tuple(known[n] if isinstance(n, str) else n for n in names)
+
+
+class _Run:
+    """Verdicts on one implementation, each law tried once."""
+
+    def __init__(self, made: Subject, max_examples: int, seed: int) -> None:
+        self.made, self.max_examples, self.seed = made, max_examples, seed
+        self.known: dict[str, Verdict] = {}
+
+    @property
+    def keeps_digits(self) -> bool:
+        """Whether the digits are those that are owed: if not, every law would tell the same."""
+        return not any(self.verdict(each).counterexample for each in LAWS if each.mode == "digits")
+
+    def verdict(self, each: Law) -> Verdict:
+        """What comes of a law."""
+        if each.name not in self.known:
+            mode = each.mode if each.mode == "digits" or not self.keeps_digits else "digits"
+            self.known[each.name] = examine(each, replace(self.made, mode=mode), self.max_examples, self.seed)
+        return self.known[each.name]
+
+    def report(self, verdicts: Sequence[Verdict]) -> ConformanceReport:
+        """Tell these verdicts."""
+        made = self.made
+        settings = settings_of(made, self.max_examples, self.seed)
+        return ConformanceReport(
+            made.name, made.spec, tuple(verdicts), settings, made.absent, self.keeps_digits
+        )
+
+
+class _Found(Exception):
+    """Ends Hypothesis's search."""
+
+
+class _Quiet:
+    """A call that Hypothesis does not print: it is not the smallest yet."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+
+def examine(law: Law, made: Subject, max_examples: int, seed: int) -> Verdict:
+    """Try one law on calls that Hypothesis draws, and make the one that breaks it small."""
+    reason = law.passed_over(made)
+    if reason:
+        return Verdict(law, 0, reason=reason)
+    hyp = hypothesis()
+    from crossent.testing.strategies import loss_calls
+
+    found: list[tuple[Call, Broken]] = []
+    count = 0
+
+    def each(drawn: _Quiet) -> None:
+        nonlocal count
+        call = drawn.call
+        if not found:
+            count += 1
+            try:
+                law.check(made, call)
+            except Broken as broken:
+                found.append((call, broken))
+        if found:
+            raise _Found
+
+    settings = hyp.settings(
+        max_examples=min(max_examples, law.most or max_examples),
+        database=None, deadline=None, derandomize=False, report_multiple_bugs=False,
+        phases=[hyp.Phase.generate], suppress_health_check=list(hyp.HealthCheck),
+    )  # fmt: skip
+    calls = loss_calls(made.spec, **law.calls(made)).map(_Quiet)
+    search = hyp.seed(seed)(settings(hyp.given(calls)(each)))
+    with suppress(_Found):
+        search()
+    if not found:
+        return Verdict(law, count)
+    _, broken = smallest(law, made, *found[0])
+    return Verdict(law, count, Counterexample.of(broken, made))
