@@ -72,7 +72,8 @@ def assert_conforms(
         the function's keywords: ``"grad_output"``, ``"indices"`` and ``"probabilities"`` for the kinds
         of targets (by default what is not refused at a trial call; of the binary loss, 0 and 1, and what
         is between),
-        and ``"reduction=none"`` (or sum) for a function that always reduces in that way.
+        ``"reduction=none"`` (or sum) for a function that always reduces in that way, and ``"ndim=2"`` for
+        one that takes logits of two dimensions alone.
     dtypes : sequence of str
         Dtypes of the logits.
     tolerance : float or (float, float), optional
