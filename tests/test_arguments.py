@@ -1,10 +1,19 @@
 """The front desk by itself: what its mutants showed that the pages' tests leave open."""
 
+import re
+
 import numpy as np
 import pytest
 
 from crossent import _arguments as desk
-from crossent import binary_cross_entropy_with_logits, cross_entropy, logsumexp, one_hot, smooth_labels
+from crossent import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    logsumexp,
+    nll_loss,
+    one_hot,
+    smooth_labels,
+)
 from crossent._blocks import Operand
 
 F64 = np.dtype(np.float64)
@@ -92,4 +101,90 @@ def test_logsumexp__of_a_number_has_no_other_axis(axis):
 def test_messages__say_who_what_and_why(call, error, match):
     """The argument's own name, what came, what was due."""
     with pytest.raises(error, match=match):
+        call()
+
+
+# ---------------------------------------------------------------------------------------
+# class indices
+
+
+def test_labels__small_integers_do_not_wrap_into_classes():
+    """-100 of int8 has the bits of 156, which is a class of 200."""
+    z = np.zeros((2, 200))
+    y = np.array([-100, 3], np.int8)
+    assert cross_entropy(z, y, reduction="none")[0] == 0
+    with pytest.raises(IndexError, match=r"^target\[0\] is -100, outside \[0, 200\)"):
+        cross_entropy(z, y, ignore_index=-1)
+
+
+@pytest.mark.parametrize("bad", [2**56, -5, 3])
+def test_labels__of_the_other_byte_order_are_read_in_it(bad):
+    """2**56 has the bits of 1 in the other order."""
+    z = np.zeros((2, 3))
+    assert cross_entropy(z, np.array([-100, 1], ">i8"), reduction="none")[0] == 0
+    with pytest.raises(IndexError, match=rf"^target\[0\] is {bad}, outside"):
+        cross_entropy(z, np.array([bad, 1], ">i8"))
+
+
+def test_labels__that_are_left_out_need_no_second_class():
+    """What is picked in their place must be there."""
+    assert cross_entropy([[1.0], [2.0]], [-100, 0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "match"),
+    [
+        ([9, 0, 7], {"where": [False, True, True]}, r"^target\[2\] is 7, .* and not ignore_index=-100$"),
+        ([1, 3, 2], {}, r"not ignore_index=-100: are labels counted from 1\? Subtract 1$"),
+        ([0, 3, 2], {}, r"not ignore_index=-100$"),
+        ([1, 4, 3], {}, r"not ignore_index=-100$"),
+        ([1, 4, 4], {}, r"not ignore_index=-100$"),
+        ([1, -1, -1], {}, r"-100: if -1 marks positions to leave out, pass ignore_index=-1$"),
+        ([1, -1, -2], {}, r"not ignore_index=-100$"),
+        ([1, -1, 3], {}, r"not ignore_index=-100$"),
+    ],
+)
+def test_labels__a_message_tells_the_likely_cause_or_none(y, options, match):
+    """A wrong guess is worse than none."""
+    with pytest.raises(IndexError, match=match):
+        cross_entropy(np.zeros((3, 3)), y, **options)
+
+
+Z = np.zeros((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "due"),
+    [
+        (
+            lambda: cross_entropy(Z, [True, False]),
+            "target is boolean; class indices must be integers: write target.astype(int) for two classes, "
+            "or binary_cross_entropy_with_logits for yes-or-no labels",
+        ),
+        (
+            lambda: cross_entropy(Z, [0.0, 1.0]),
+            "class indices must be integers, but target is float64 of shape (2,): write target.astype(int), "
+            "or pass probabilities of the shape (2, 3) of logits",
+        ),
+        (
+            lambda: nll_loss(Z, Z),
+            "class indices must be integers, but target is float64 of shape (2, 3): write "
+            "target.astype(int), or pass probabilities of the shape (2, 3) of log_probs "
+            "(cross_entropy takes class probabilities, nll_loss does not)",
+        ),
+        (
+            lambda: cross_entropy(Z, Z.astype(np.int64)),
+            "class probabilities must be floating, but target is int64 of the shape (2, 3) of logits: "
+            "write target.astype(float) for one-hot or probability rows of cross_entropy, "
+            "or target.argmax(axis=1) for class indices",
+        ),
+        (
+            lambda: cross_entropy(Z, 0, ignore_index=1.5),
+            "ignore_index must be an integer, not 1.5",
+        ),
+    ],
+)
+def test_targets__that_are_refused(call, due):
+    """What to write instead, to the letter: these are the mistakes that everybody makes."""
+    with pytest.raises(TypeError, match=f"^{re.escape(due)}$"):
         call()

@@ -16,6 +16,7 @@ from crossent import (
     cross_entropy_grad,
     cross_entropy_value_and_grad,
 )
+from crossent.categorical import mean_cross_entropy
 from laws import (
     CLASS_LOSSES,
     Call,
@@ -1220,3 +1221,20 @@ def test_cross_entropy__does_no_more_than_asked(monkeypatch, target, options):
     with monkeypatch.context() as patch:
         patch.setattr(_reduction.Reduction, "_value", None)
         assert np.all(cross_entropy_grad(z, target, **options) < 0.5)
+
+
+def test_mean_cross_entropy__is_the_mean_before_it_is_rounded():
+    """`perplexity` takes its exponential: with the digits that a float32 mean has lost."""
+    rng = np.random.default_rng(0)
+    z, w = rng.normal(size=(2, 5, 3)).astype(np.float32), np.array([1.0, 2, 3, 4, 5])
+    y, where = np.array([[0, 1, 4], [3, 2, 1]]), np.array([True, True, False])
+    mean, dtype = mean_cross_entropy(z, y, w, 4, 1, where)
+    assert (mean.dtype, dtype) == (np.float64, np.float32)
+    assert mean != mean.astype(dtype)
+    assert_bitwise(mean.astype(dtype), cross_entropy(z, y, weight=w, ignore_index=4, where=where))
+    turned = mean_cross_entropy(np.moveaxis(z, 1, -1), y, w, 4, -1, where)[0]
+    assert_bitwise(turned, mean)
+    with pytest.raises(ValueError, match=r"^logits has no class axis"):
+        mean_cross_entropy(1.0, 0, None, -100, None, None)
+    with pytest.raises(TypeError, match=r"^logits must be an array of real numbers"):
+        mean_cross_entropy("x", 0, None, -100, None, None)
