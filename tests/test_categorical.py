@@ -12,6 +12,7 @@ from hypothesis import given, settings
 import truth
 from crossent import (
     _reduction,
+    categorical,
     cross_entropy,
     cross_entropy_grad,
     cross_entropy_value_and_grad,
@@ -1238,3 +1239,21 @@ def test_mean_cross_entropy__is_the_mean_before_it_is_rounded():
         mean_cross_entropy(1.0, 0, None, -100, None, None)
     with pytest.raises(TypeError, match=r"^logits must be an array of real numbers"):
         mean_cross_entropy("x", 0, None, -100, None, None)
+
+
+@pytest.mark.parametrize("target", [[0, 1], np.array([[0.25, 0.5, 0.25], [0.0, 1.0, 0.0]])])
+def test_cross_entropy__only_what_is_not_finite_is_computed_again(monkeypatch, target):
+    """The way that 0 * inf takes would give nearly the same: a mistake in the other could hide behind it."""
+    monkeypatch.setattr(categorical, "times", None)
+    z = np.array([[1.0, -2.0, 3.0], [0.5, 700.0, -900.0]])
+    for options in ({"label_smoothing": 0.25}, {"label_smoothing": 0.25, "weight": [1.0, 2.0, 3.0]}):
+        assert np.all(cross_entropy(z, target, reduction="none", **options) > 1)
+
+
+def test_cross_entropy__smoothing_in_longdouble_has_its_digits():
+    """Weights of a third of longdouble: those of float64's third are others."""
+    third = np.ones(3, np.longdouble) / 3
+    loss = cross_entropy(
+        np.zeros((1, 3), np.longdouble), [1], label_smoothing=0.5, weight=third, reduction="sum"
+    )
+    assert abs(loss - np.log1p(np.longdouble(2)) / 3) <= 4 * np.spacing(loss)
