@@ -649,3 +649,28 @@ def test_bce__an_element_of_0_times_infinity_leaves_the_others_their_bits():
         some = {name: value[rest] for name, value in options.items()}
         assert losses[7] == 0
         assert_bitwise(losses[rest], bce(z[rest], y[rest], reduction="none", **some))
+
+
+@pytest.mark.parametrize("names", [["weight"], ["pos_weight"], ["weight", "pos_weight"]])
+def test_bce__weighted_float32_is_computed_a_step_wider(names):
+    """The float64 answer, rounded once: factors cost no digits."""
+    rng = np.random.default_rng(0)
+    z, y, *factors = rng.random((4, 200)).astype(np.float32)
+    options = dict(zip(names, factors, strict=False))
+    wide = {name: factor.astype(np.float64) for name, factor in options.items()}
+    for f in (bce, bce_grad):
+        due = f(z.astype(np.float64), y.astype(np.float64), reduction="none", **wide)
+        assert_bitwise(f(z, y, reduction="none", **options), due.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["weight", "pos_weight"])
+def test_bce__messages_name_the_logits(name):
+    """What a shape is compared with."""
+    with pytest.raises(
+        ValueError, match=rf"^{name} of shape \(3,\) does not broadcast to .* the shape of logits$"
+    ):
+        bce(np.ones(2), np.ones(2), **{name: np.ones(3)})
+    with pytest.raises(ValueError, match=r"^target of shape \(3,\) must have the shape \(2,\) of logits$"):
+        bce(np.ones(2), np.ones(3))
+    with pytest.raises(TypeError, match=r"not int64; logits are real numbers$"):
+        bce(np.ones(2), np.ones(2), dtype=np.int64)

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 import truth
 from crossent import (
     _reduction,
+    categorical,
     cross_entropy,
     cross_entropy_grad,
     cross_entropy_value_and_grad,
 )
+from crossent.categorical import mean_cross_entropy
 from laws import (
     CLASS_LOSSES,
     Call,
@@ -1220,3 +1222,38 @@ def test_cross_entropy__does_no_more_than_asked(monkeypatch, target, options):
     with monkeypatch.context() as patch:
         patch.setattr(_reduction.Reduction, "_value", None)
         assert np.all(cross_entropy_grad(z, target, **options) < 0.5)
+
+
+def test_mean_cross_entropy__is_the_mean_before_it_is_rounded():
+    """`perplexity` takes its exponential: with the digits that a float32 mean has lost."""
+    rng = np.random.default_rng(0)
+    z, w = rng.normal(size=(2, 5, 3)).astype(np.float32), np.array([1.0, 2, 3, 4, 5])
+    y, where = np.array([[0, 1, 4], [3, 2, 1]]), np.array([True, True, False])
+    mean, dtype = mean_cross_entropy(z, y, w, 4, 1, where)
+    assert (mean.dtype, dtype) == (np.float64, np.float32)
+    assert mean != mean.astype(dtype)
+    assert_bitwise(mean.astype(dtype), cross_entropy(z, y, weight=w, ignore_index=4, where=where))
+    turned = mean_cross_entropy(np.moveaxis(z, 1, -1), y, w, 4, -1, where)[0]
+    assert_bitwise(turned, mean)
+    with pytest.raises(ValueError, match=r"^logits has no class axis"):
+        mean_cross_entropy(1.0, 0, None, -100, None, None)
+    with pytest.raises(TypeError, match=r"^logits must be an array of real numbers"):
+        mean_cross_entropy("x", 0, None, -100, None, None)
+
+
+@pytest.mark.parametrize("target", [[0, 1], np.array([[0.25, 0.5, 0.25], [0.0, 1.0, 0.0]])])
+def test_cross_entropy__only_what_is_not_finite_is_computed_again(monkeypatch, target):
+    """The way that 0 * inf takes would give nearly the same: a mistake in the other could hide behind it."""
+    monkeypatch.setattr(categorical, "times", None)
+    z = np.array([[1.0, -2.0, 3.0], [0.5, 700.0, -900.0]])
+    for options in ({"label_smoothing": 0.25}, {"label_smoothing": 0.25, "weight": [1.0, 2.0, 3.0]}):
+        assert np.all(cross_entropy(z, target, reduction="none", **options) > 1)
+
+
+def test_cross_entropy__smoothing_in_longdouble_has_its_digits():
+    """Weights of a third of longdouble: those of float64's third are others."""
+    third = np.ones(3, np.longdouble) / 3
+    loss = cross_entropy(
+        np.zeros((1, 3), np.longdouble), [1], label_smoothing=0.5, weight=third, reduction="sum"
+    )
+    assert abs(loss - np.log1p(np.longdouble(2)) / 3) <= 4 * np.spacing(loss)

@@ -305,6 +305,8 @@ def test_nll_loss__longdouble_keeps_its_digits():
     value, grad = nll_loss_value_and_grad(lp, [0, 1], weight=[1, 2], reduction="none", grad_output=lp[:, 0])
     assert_bitwise(value, np.array([1, 2], np.longdouble) / 3)
     assert_bitwise(grad, np.diag(np.array([1, 6], np.longdouble) / 3))
+    third = np.array([1, 1], np.longdouble) / 3
+    assert_bitwise(nll_loss(-np.eye(2, dtype=np.longdouble), [0, 1], weight=third, reduction="none"), third)
 
 
 def test_nll_loss__messages_name_log_probs():

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 import crossent
 from crossent import _blocks, _reduction
-from crossent._sums import ExactSum, corrected, double_sum, product, row_sum, two_product, two_sum, wide
+from crossent._sums import (
+    ExactSum,
+    _rounded,
+    corrected,
+    double_sum,
+    product,
+    row_sum,
+    two_product,
+    two_sum,
+    wide,
+)
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 F64, LONG = np.dtype(np.float64), np.dtype(np.longdouble)
@@ -448,6 +458,7 @@ def test_exact_sum__of_many_terms_alike(n):
     for seed in range(20):
         x = np.random.default_rng(seed).uniform(0.9, 1, n)
         assert total_of(x) == math.fsum(x)
+        assert total_of(-x) == -math.fsum(x)
 
 
 def test_exact_sum__near_the_largest_number():
@@ -480,3 +491,38 @@ def test_rough_sum__errors_of_all_parts_add_up():
     for part in parts:
         total.merge(part)
     assert total._error == 7 * parts[0]._error > 0
+
+
+def test_exact_sum__of_many_longdouble_terms_keeps_their_digits():
+    """Those that are split, too."""
+    x = np.full(600, np.longdouble(1) / 3)
+    total = total_of(x)
+    error, half = fractions([total])[0] - 600 * fractions(x[:1])[0], fractions([np.spacing(total)])[0] / 2
+    assert abs(error) <= half
+
+
+def test_rounded__is_the_nearest_number_in_all_ranges():
+    """Of float64 Python's own conversion is: halfway and beside it, subnormal, and huge."""
+    rng = np.random.default_rng(0)
+    for exponent in (-1080, -1074, -1060, -1023, -1022, -600, -53, -1, 0, 1, 52, 53, 600, 1023, 1024):
+        for n in [
+            1,
+            2,
+            3,
+            2**53 - 1,
+            2**53 + 1,
+            2**54 - 1,
+            2**54 + 2,
+            2**54 + 6,
+            *rng.integers(1, 2**62, 20).tolist(),
+        ]:
+            for off in (0, Fraction(1, 2**80), -Fraction(1, 2**80), Fraction(1, 3)):
+                exact = (n + off) * Fraction(2) ** exponent / 2 ** n.bit_length()
+                for signed in (exact, -exact):
+                    try:
+                        due = float(signed)
+                    except OverflowError:
+                        due = math.inf if signed > 0 else -math.inf
+                    with np.errstate(over="ignore"):
+                        assert _rounded(signed, F64) == due
+    assert not np.signbit(_rounded(Fraction(0), F64))
