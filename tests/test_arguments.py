@@ -200,6 +200,17 @@ def test_targets__that_are_refused(call, due):
             TypeError,
             "logits must be an array of real numbers, not an array of dtype |V8",
         ),
+        (
+            lambda: cross_entropy(["a"], 0),
+            TypeError,
+            "logits must be an array of real numbers, not a list (as an array: dtype <U1)",
+        ),
+        (
+            lambda: cross_entropy(np.ma.masked_array(Z), [0, 1]),
+            TypeError,
+            "logits is a numpy.ma.MaskedArray, whose mask would be lost: pass logits.data and "
+            "where=~mask (True where a position counts)",
+        ),
         (lambda: cross_entropy(Z, [0, 1], axis=1.5), TypeError, "axis must be an integer, not 1.5"),
         (
             lambda: cross_entropy_grad(Z, [0, 1], out=[]),
