@@ -9,12 +9,14 @@ from crossent import _arguments as desk
 from crossent import (
     binary_cross_entropy_with_logits,
     cross_entropy,
+    cross_entropy_grad,
     logsumexp,
     nll_loss,
     one_hot,
     smooth_labels,
 )
 from crossent._blocks import Operand
+from laws import assert_bitwise
 
 F64 = np.dtype(np.float64)
 
@@ -188,3 +190,59 @@ def test_targets__that_are_refused(call, due):
     """What to write instead, to the letter: these are the mistakes that everybody makes."""
     with pytest.raises(TypeError, match=f"^{re.escape(due)}$"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "due"),
+    [
+        (
+            lambda: cross_entropy(Z.astype("V8"), [0, 1]),
+            TypeError,
+            "logits must be an array of real numbers, not an array of dtype |V8",
+        ),
+        (
+            lambda: cross_entropy(["a"], 0),
+            TypeError,
+            "logits must be an array of real numbers, not a list (as an array: dtype <U1)",
+        ),
+        (
+            lambda: cross_entropy(np.ma.masked_array(Z), [0, 1]),
+            TypeError,
+            "logits is a numpy.ma.MaskedArray, whose mask would be lost: pass logits.data and "
+            "where=~mask (True where a position counts)",
+        ),
+        (lambda: cross_entropy(Z, [0, 1], axis=1.5), TypeError, "axis must be an integer, not 1.5"),
+        (
+            lambda: cross_entropy_grad(Z, [0, 1], out=[]),
+            ValueError,
+            "out must be a NumPy array, not a list",
+        ),
+        (
+            lambda: cross_entropy(Z, Z, ignore_index=1),
+            ValueError,
+            "ignore_index=1 means nothing for class probabilities; leave positions out with where=",
+        ),
+        (
+            lambda: cross_entropy(Z, [0, 1], dtype=int),
+            TypeError,
+            "dtype must be a floating dtype, not int64; logits are real numbers",
+        ),
+    ],
+)
+def test_arguments__that_are_refused(call, error, due):
+    """To the letter."""
+    with pytest.raises(error, match=f"^{re.escape(due)}$"):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("target", "smoothing"), [([0, 2, 1, 1], 0.25), (np.full((4, 3), 1 / 3, np.float32), 0.0)]
+)
+def test_weights__of_whole_rows_widen_the_work(target, smoothing):
+    """Float64 weights of float32 logits: the float64 answer, rounded once."""
+    rng = np.random.default_rng(0)
+    z, w = rng.normal(size=(4, 3)).astype(np.float32), rng.random(3)
+    options = {"weight": w, "label_smoothing": smoothing, "reduction": "none"}
+    for f in (cross_entropy, cross_entropy_grad):
+        due = f(z.astype(np.float64), target, **options)
+        assert_bitwise(f(z, target, **options), due.astype(np.float32))

@@ -1257,3 +1257,11 @@ def test_cross_entropy__smoothing_in_longdouble_has_its_digits():
         np.zeros((1, 3), np.longdouble), [1], label_smoothing=0.5, weight=third, reduction="sum"
     )
     assert abs(loss - np.log1p(np.longdouble(2)) / 3) <= 4 * np.spacing(loss)
+
+
+@pytest.mark.parametrize(("y", "due"), [(0, 0.25), (1, 0.75)])
+def test_cross_entropy_grad__a_small_weight_beside_a_large_one_keeps_its_digits(y, due):
+    """What the other classes weigh is the sum of all without the likeliest: 2**58 + 1/4 - 2**58."""
+    w = [2.0**60, 1.0]
+    grad = cross_entropy_grad([0.0, -100.0], y, weight=w, label_smoothing=0.5, reduction="sum")
+    assert grad.tolist() == [due, -due]

@@ -58,10 +58,13 @@ CORRECT = ("cross_entropy", BINARY, "log_softmax", "softplus")
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("spec", CORRECT)
 def test_correct_implementations__are_accepted(spec, seed):
-    """Loops over longdouble, decimals and floats: other code, the same numbers. Long sums in one of
-    ten seeds.
+    """Loops over longdouble, decimals and floats: other code, the same numbers. What takes a loop long in
+    one of ten seeds; 70,000 rows of classes in none.
     """
-    laws = [law for law in LAWS if seed == 0 or law.name != "long_sums_survive"]
+    slow = {law.name for law in LAWS if law.most is not None and law.most <= 12}
+    if seed == 0:
+        slow = {"long_sums_survive"} if spec == "cross_entropy" else set()
+    laws = [law for law in LAWS if law.name not in slow]
     report = conformance_report(
         getattr(correct, spec),
         spec,
@@ -266,7 +269,7 @@ def test_subject__what_is_refused_is_not_tested():
     assert "Not tested, as it was refused: logits of shape [3] (ValueError" in report.text()
     report = conformance_report(only_pairs, "cross_entropy", max_examples=5, seed=1)
     reasons = {v.law.name: v.reason for v in report.verdicts if v.reason}
-    assert reasons["the_class_axis_may_be_anywhere"] == "needs logits of more dimensions"
+    assert reasons["the_class_axis_may_be_anywhere"] == "needs logits of 1 or 3 or 4 dimensions"
     assert reasons["ignored_is_dropped"] == "needs where or ignore_index"
 
 

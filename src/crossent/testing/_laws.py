@@ -67,7 +67,7 @@ class Law:
         if not set(self.draws.get("kinds", subject.kinds)) & set(subject.kinds):
             return f"needs {self.draws['kinds'][0]} targets"
         if not set(self.draws.get("ndims", subject.ndims)) & set(subject.ndims):
-            return "needs logits of more dimensions"
+            return f"needs logits of {' or '.join(self.draws['ndims'])} dimensions"
         if not self.reductions(subject):
             return f"needs reduction={' or '.join(self.draws['reductions'])}"
         return ""

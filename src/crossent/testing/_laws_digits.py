@@ -43,6 +43,7 @@ def gradient_is_the_definition(s: Subject, call: Call) -> None:
     gradient=True,
     regimes=CALM,
     small=True,
+    ndims=("1", "2"),
     without=("dtype", "keepdims"),
 )
 def gradient_is_the_slope(s: Subject, call: Call) -> None:
@@ -172,12 +173,12 @@ def _floating(v: Any) -> bool:
     min_classes=2,
     small=True,
     without=("dtype",),
-    most=5,
+    most=4,
     mode="half",
 )
 def many_classes_are_classes(s: Subject, call: Call) -> None:
     """A vocabulary has more classes than a vector, a block or a small integer holds."""
-    call = call.rows
+    call = call.rows.take(slice(2))
     n, K = len(call.x), call.x.shape[1]
     column = np.arange(MANY_CLASSES) % K
     o = dict(call.options)
