@@ -354,7 +354,9 @@ def test_diagnose__right_calls_find_nothing(kind):
 @given(data=pytest.importorskip("hypothesis.strategies").data())
 def test_diagnose__generated_calls_find_a_mean_over_nothing_only(function, data):
     """All options of the losses: what they compute from plain logits is right, unless the mean is NaN."""
-    call = data.draw(calls(function, regimes=["plain", "ties"], reductions=("mean",)))
+    # Ties may be zeros and ones alone, which for the binary loss look like probabilities, and are told.
+    regimes = ["plain"] if function == BINARY else ["plain", "ties"]
+    call = data.draw(calls(function, regimes=regimes, reductions=("mean",)))
     options = {
         name: call.options[name] for name in call.options if name not in ("reduction", "label_smoothing")
     }
