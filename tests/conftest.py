@@ -20,10 +20,10 @@ settings.register_profile(
     max_examples=1000,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+settings.register_profile("quick", settings.get_profile("crossent"), max_examples=5)  # the suite once more
 settings.register_profile(  # one failure is enough: docs/scripts/mutation.py wants no smallest example
     "mutation",
-    settings.get_profile("crossent"),
-    max_examples=5,
+    settings.get_profile("quick"),
     phases=[Phase.explicit, Phase.generate],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "crossent"))

@@ -26,7 +26,8 @@ from crossent.testing._truth import (
 
 __all__ = [
     "CONTEXT", "DIGITS", "INF", "NAN", "ONE", "ZERO", "ZERO_OR_NAN", "Exact", "decimal",
-    "decimals", "elementwise", "entropy", "exact", "kl_divergence", "localcontext", "log1p", "loss", "rows", "softmax_row",
+    "decimals", "elementwise", "entropy", "exact", "kl_divergence", "localcontext", "log1p",
+    "loss", "rows", "softmax_row",
 ]  # fmt: skip
 
 
