@@ -223,6 +223,11 @@ def test_targets__that_are_refused(call, due):
             "ignore_index=1 means nothing for class probabilities; leave positions out with where=",
         ),
         (
+            lambda: cross_entropy(Z, [0, 1], label_smoothing=2),
+            ValueError,
+            "label_smoothing must lie in [0, 1], got 2",
+        ),
+        (
             lambda: cross_entropy(Z, [0, 1], dtype=int),
             TypeError,
             "dtype must be a floating dtype, not int64; logits are real numbers",

@@ -1250,13 +1250,13 @@ def test_cross_entropy__only_what_is_not_finite_is_computed_again(monkeypatch, t
         assert np.all(cross_entropy(z, target, reduction="none", **options) > 1)
 
 
-def test_cross_entropy__smoothing_in_longdouble_has_its_digits():
-    """Weights of a third of longdouble: those of float64's third are others."""
-    third = np.ones(3, np.longdouble) / 3
-    loss = cross_entropy(
-        np.zeros((1, 3), np.longdouble), [1], label_smoothing=0.5, weight=third, reduction="sum"
-    )
-    assert abs(loss - np.log1p(np.longdouble(2)) / 3) <= 4 * np.spacing(loss)
+@pytest.mark.parametrize("weight", [None, np.ones(3, np.longdouble) / 3])
+def test_cross_entropy__smoothing_in_longdouble_has_its_digits(weight):
+    """A sixth and a third of longdouble: those of float64 are others."""
+    z = np.zeros((1, 3), np.longdouble)
+    loss = cross_entropy(z, [1], label_smoothing=0.5, weight=weight, reduction="sum")
+    due = np.log1p(np.longdouble(2)) * (1 if weight is None else weight[0])
+    assert abs(loss - due) <= 4 * np.spacing(due)
 
 
 @pytest.mark.parametrize(("y", "due"), [(0, 0.25), (1, 0.75)])

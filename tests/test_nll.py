@@ -299,7 +299,7 @@ def test_nll_loss__does_no_more_than_asked(monkeypatch):
         assert np.all(nll_loss_grad(LP, [0, 1, 2, 0], reduction="sum")[0] == [-1, 0, 0])
 
 
-def test_nll_loss__longdouble_keeps_its_digits():
+def test_nll_loss__longdouble_stays_longdouble():
     """Not by way of float64."""
     lp = -np.array([[1, 3], [3, 1]], np.longdouble) / 3
     value, grad = nll_loss_value_and_grad(lp, [0, 1], weight=[1, 2], reduction="none", grad_output=lp[:, 0])
@@ -313,3 +313,10 @@ def test_nll_loss__messages_name_log_probs():
     """Not logits, as those of `cross_entropy` do."""
     with pytest.raises(ValueError, match=r"^log_probs has no class axis"):
         nll_loss(1.0, 0)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_nll_loss__a_refused_cotangent_names_whose_shape_was_due(reduction):
+    """The value's, which the reduction decides."""
+    with pytest.raises(ValueError, match=r"^grad_output of shape \(3,\) does not .* the shape of the value$"):
+        nll_loss_grad(LP, [0, 1, 2, 0], reduction=reduction, grad_output=np.ones(3))

@@ -526,3 +526,31 @@ def test_rounded__is_the_nearest_number_in_all_ranges():
                     with np.errstate(over="ignore"):
                         assert _rounded(signed, F64) == due
     assert not np.signbit(_rounded(Fraction(0), F64))
+
+
+# ---------------------------------------------------------------------------------------
+# denominators: what mutants of `_reduction` showed to be untested by these tests and the pages' simplest
+
+
+def test_mean__of_probability_targets_divides_by_the_positions_that_count():
+    """Not by their weights, which are in the losses already."""
+    z, q = np.zeros((3, 2)), np.full((3, 2), 0.5)
+    w = [3.0, 5.0]
+    each = crossent.cross_entropy(z, q, weight=w, reduction="none")[0]
+    assert crossent.cross_entropy(z, q, weight=w) == each
+    assert crossent.cross_entropy(z, q, weight=w, where=[True, False, True]) == each
+
+
+def test_mean__over_weights_of_0_is_nan_and_over_weights_that_cancel_is_infinite():
+    """The first has counted nothing, though smoothing makes a loss of the others' weights; the second has."""
+    smoothed = crossent.cross_entropy([[0.0, 0.0]], [0], weight=[0.0, 1.0], label_smoothing=0.5)
+    assert np.isnan(smoothed)
+    assert crossent.nll_loss([[-1.0, 0.0], [0.0, -3.0]], [0, 1], weight=[1.0, -1.0]) == -np.inf
+
+
+def test_mean__of_longdouble_counts_in_longdouble():
+    """The denominator is no float64."""
+    x = -np.full((3, 1), np.longdouble(1) / 3)
+    y = np.zeros(3, int)
+    w = np.ones(1, np.longdouble) / 3
+    assert crossent.nll_loss(x, y, weight=w, ignore_index=5) == -x[0, 0]

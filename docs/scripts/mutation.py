@@ -40,6 +40,7 @@ TESTS = {
     "_blocks": ["blocks", "cuts", "nll"],
 }
 STATUS = {
+    None: "untried",
     0: "survived",
     1: "killed",
     3: "killed",
@@ -98,7 +99,7 @@ def run(module, again, children):
     left = [
         name
         for name, status in results(place, module).items()
-        if before.get(name, "killed") != "killed" != status
+        if before.get(name, "untried") not in ("killed", "untried") and status != "killed"
     ]
     if left and not tried.returncode:
         tried = mutmut(place, "run", "--max-children", str(children), *left)
@@ -106,7 +107,7 @@ def run(module, again, children):
         sys.exit(tried.stdout[-3000:] + tried.stderr[-3000:])
     became = results(place, module)
     for name, status in became.items():
-        if status != "killed":
+        if status not in ("killed", "untried"):
             print(f"\n{status}:", mutmut(place, "show", name).stdout, flush=True)
     return Counter(became.values())
 
@@ -115,12 +116,12 @@ def write(scores):
     """Put the rows of the modules that were run into the page's table."""
     text = PAGE.read_text(encoding="utf-8")
     for module, count in scores.items():
-        caught = count["killed"] + count["timeout"]
-        left = sum(count.values()) - caught
+        caught, untried = count["killed"] + count["timeout"], count["untried"]
+        tried = sum(count.values()) - untried
         tests = ", ".join(name for name in TESTS[module] if not name.startswith("-"))
         row = (
-            f"| `{module}.py` | {tests} | {sum(count.values())} | {caught} | {left} "
-            f"| {caught / sum(count.values()):.1%} | {date.today()} |"
+            f"| `{module}.py` | {tests} | {tried}{f' of {tried + untried}' if untried else ''} | {caught} "
+            f"| {tried - caught} | {caught / tried:.1%} | {date.today()} |"
         )
         text = re.sub(rf"^\| `{module}\.py` \|.*$", lambda _, row=row: row, text, flags=re.MULTILINE)
         print(row)
