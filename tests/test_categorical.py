@@ -1055,10 +1055,10 @@ def test_cross_entropy__refuses_smoothing_outside_the_unit_interval(s, target):
     assert_refused(NAME, ValueError, ["label_smoothing", re.escape(str(s))], Z, target, label_smoothing=s)
 
 
-@pytest.mark.parametrize("s", ["x", None, [0.1, 0.2], 0.1j])
+@pytest.mark.parametrize("s", ["x", "0.1", b"0.1", None, [0.1, 0.2], 0.1j])
 def test_cross_entropy__refuses_smoothing_that_is_no_number(s):
     """One real number."""
-    assert_refused(NAME, (TypeError, ValueError), ["label_smoothing"], Z, Y, label_smoothing=s)
+    assert_refused(NAME, TypeError, ["label_smoothing"], Z, Y, label_smoothing=s)
 
 
 @pytest.mark.parametrize("ignore", [0, 2, 5])
