@@ -24,7 +24,7 @@ from crossent.testing import _calls as kit
 from crossent.testing import numerical_grad, ulp_error
 from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, ROWS  # noqa: F401
 from crossent.testing._limits import limit
-from crossent.testing._truth import exact
+from crossent.testing._truth import ZERO_OR_NAN, exact
 
 # ---------------------------------------------------------------------------------------
 # calls and implementations
@@ -131,7 +131,7 @@ def assert_ulp(name, actual, exact, *, scale=None, least=None, times=1.0, dtype=
     for i, (got, due, size) in enumerate(zip(actual.ravel(), exact.ravel(), scales.ravel(), strict=True)):
         where = f"{name}, entry {i}: {got!r}, not {due:.25g}"
         if due.is_nan():
-            assert np.isnan(got) or (due.compare_total(truth.ZERO_OR_NAN) == 0 and got == 0), where
+            assert np.isnan(got) or (due.compare_total(ZERO_OR_NAN) == 0 and got == 0), where
         elif due.is_infinite():
             assert np.isinf(got), where
             assert (got > 0) == (due > 0), where
