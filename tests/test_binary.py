@@ -3,6 +3,7 @@
 import itertools
 import re
 from dataclasses import replace
+from fractions import Fraction
 
 import hypothesis.strategies as st
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 
 import truth
 from crossent import (
+    _reduction,
+    binary,
     binary_cross_entropy_with_logits,
     binary_cross_entropy_with_logits_grad,
     binary_cross_entropy_with_logits_value_and_grad,
@@ -602,3 +605,72 @@ def test_naive_binary_cross_entropy__fails_where_the_package_does_not():
         assert not np.isfinite(naive_binary_cross_entropy(np.float64(800), 0.0))
     assert bce(-50.0, 0.0) > 0
     assert bce(800.0, 0.0) == 800
+
+
+# ---------------------------------------------------------------------------------------
+# what mutants of the page showed to be untested
+
+
+def test_bce__does_no_more_than_asked(monkeypatch):
+    """A value makes no gradient, and a gradient adds no losses up: half the time, and all the memory."""
+    with monkeypatch.context() as patch:
+        patch.setattr(_reduction, "gradient_array", None)
+        assert bce([0.0], [1.0]) > 0.69
+    with monkeypatch.context() as patch:
+        patch.setattr(_reduction.Reduction, "_value", None)
+        assert bce_grad([0.0], [1.0]) == [-0.5]
+
+
+def test_bce__the_roundings_of_both_factors_are_put_back(monkeypatch):
+    """``(1 - y) + c y`` is rounded four times: for logits of 0, log 2 times the errors is put back."""
+    rng = np.random.default_rng(0)
+    y, c = rng.random((2, 200)) ** 4  # 1 - y is exact for multiples of eps
+    errors = []
+    monkeypatch.setattr(binary, "corrected", lambda a, error: errors.append(error) or a)
+    bce(np.zeros(200), y, pos_weight=c, reduction="none")
+    for a, b, error in zip(y.tolist(), c.tolist(), errors[0] / np.log1p(1.0), strict=True):
+        due = 1 - Fraction(a) + Fraction(b) * Fraction(a) - Fraction((1 - a) + b * a)
+        assert abs(Fraction(error.item()) - due) <= Fraction(2) ** -104  # eps**2: of errors of errors
+
+
+def test_bce__an_infinite_weight_makes_an_infinite_loss():
+    """Both terms count: 0 * inf on the way is not seen."""
+    assert bce([0.0], [0.5], pos_weight=inf) == inf
+
+
+def test_bce__an_element_of_0_times_infinity_leaves_the_others_their_bits():
+    """It is computed once more in another way, which must not be seen beside it."""
+    rng = np.random.default_rng(0)
+    z, y, c = rng.normal(size=100), rng.random(100), rng.random(100)
+    z[7], y[7] = inf, 1.0
+    rest = np.delete(np.arange(100), 7)
+    for options in ({}, {"pos_weight": c}):
+        losses = bce(z, y, reduction="none", **options)
+        some = {name: value[rest] for name, value in options.items()}
+        assert losses[7] == 0
+        assert_bitwise(losses[rest], bce(z[rest], y[rest], reduction="none", **some))
+
+
+@pytest.mark.parametrize("names", [["weight"], ["pos_weight"], ["weight", "pos_weight"]])
+def test_bce__weighted_float32_is_computed_a_step_wider(names):
+    """The float64 answer, rounded once: factors cost no digits."""
+    rng = np.random.default_rng(0)
+    z, y, *factors = rng.random((4, 200)).astype(np.float32)
+    options = dict(zip(names, factors, strict=False))
+    wide = {name: factor.astype(np.float64) for name, factor in options.items()}
+    for f in (bce, bce_grad):
+        due = f(z.astype(np.float64), y.astype(np.float64), reduction="none", **wide)
+        assert_bitwise(f(z, y, reduction="none", **options), due.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["weight", "pos_weight"])
+def test_bce__messages_name_the_logits(name):
+    """What a shape is compared with."""
+    with pytest.raises(
+        ValueError, match=rf"^{name} of shape \(3,\) does not broadcast to .* the shape of logits$"
+    ):
+        bce(np.ones(2), np.ones(2), **{name: np.ones(3)})
+    with pytest.raises(ValueError, match=r"^target of shape \(3,\) must have the shape \(2,\) of logits$"):
+        bce(np.ones(2), np.ones(3))
+    with pytest.raises(TypeError, match=r"not int64; logits are real numbers$"):
+        bce(np.ones(2), np.ones(2), dtype=np.int64)

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 
 import crossent
-from crossent.testing import LAWS, Call, _command, _hypothesis, adapters, measure, strategies
+from crossent.testing import LAWS, Call, _command, _hypothesis, _smallest, adapters, measure, strategies
 from crossent.testing import __main__ as command_line
 from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, OPTIONS, SPECS
+from crossent.testing._subject import subject
 from crossent.testing._truth import exact
 
 NAMES = {"np": np}
@@ -546,3 +547,52 @@ def test_adapters__of_crossent_hear_warnings():
         patch.setattr(crossent, "softplus", noisy)
         with pytest.raises(FloatingPointError):
             adapters.adapt("crossent", "softplus").implementation(np.array([1e5]))
+
+
+# ---------------------------------------------------------------------------------------
+# branches that few draws reach
+
+
+def tried(law, spec, call, *, grad=True):
+    """Hold `crossent` to a law on one call."""
+    gradient = getattr(crossent, f"{spec}_grad") if grad else None
+    made = subject(getattr(crossent, spec), spec, grad=gradient)
+    next(each for each in LAWS if each.name == law).check(made, call)
+
+
+def test_laws__of_split_batches_need_no_gradient():
+    """Values alone can be held to it."""
+    call = Call("cross_entropy", np.zeros((3, 2)), np.array([0, 1, 1]), {"reduction": "sum"})
+    tried("split_batches_add_up", "cross_entropy", call, grad=False)
+
+
+def test_laws__of_gradient_rows_leave_out_what_overflows():
+    """The sum of entries near the largest float is not a float, whoever adds."""
+    g = np.array([[1e308, 0.0], [1.0, 2.0]])
+    tried("gradient_rows_sum_to_zero", "log_softmax", Call("log_softmax", np.zeros((2, 2)), None, {}, g))
+
+
+def test_smaller_calls__of_maps_cut_the_cotangent_too():
+    """A cotangent has the classes of the logits where the value has."""
+    call = Call("softmax", np.ones((2, 3)), None, {}, np.arange(6.0).reshape(2, 3))
+    smaller = list(_smallest._with_fewer_classes(call))
+    assert [each.grad_output.tolist() for each in smaller] == [
+        [[1.0, 2.0], [4.0, 5.0]],
+        [[0.0, 2.0], [3.0, 5.0]],
+        [[0.0, 1.0], [3.0, 4.0]],
+    ]
+
+
+def test_smaller_calls__keep_targets_that_are_probabilities():
+    """A rounder target may be none: 2 and -1 are left as they are, and only their neighbours tried."""
+    call = Call(BINARY, np.zeros(2), np.array([0.7, 1.6]), {"where": np.array([True])})
+    for each in _smallest._with_rounder_numbers(call):
+        assert np.array_equal(each.target, call.target) or np.all((each.target >= 0) & (each.target <= 1))
+
+
+def test_smaller_calls__know_options_that_are_no_arrays():
+    """They are what they are."""
+    call = Call("cross_entropy", np.zeros((1, 2)), np.array([0]), {"reduction": "sum"})
+    smaller = list(_smallest._with_rounder_numbers(call))
+    assert smaller
+    assert all(each.options == {"reduction": "sum"} for each in smaller)

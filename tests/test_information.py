@@ -345,3 +345,25 @@ def test_perplexity__refuses_what_cross_entropy_refuses():
         perplexity(z, [0, 1], weight=[1.0])
     with pytest.raises(TypeError):
         perplexity(z, [0, 1], reduction="sum")
+
+
+# ---------------------------------------------------------------------------------------
+# what mutants of the page showed to be untested
+
+
+def test_information__messages_name_the_argument():
+    """What came first is `p`, and `q` is compared with it."""
+    for call in (lambda: entropy(0.5), lambda: kl_divergence(0.5, 0.5)):
+        with pytest.raises(ValueError, match=r"^p has no class axis"):
+            call()
+    with pytest.raises(ValueError, match=r"^q of shape \(3,\) must have the shape \(2,\) of p$"):
+        kl_divergence([0.5, 0.5], [0.5, 0.25, 0.25])
+
+
+@pytest.mark.parametrize("q", [-1.0, nan, -inf])
+def test_kl_divergence__a_broken_q_is_seen_where_p_is_0(q):
+    """``0 * log(0 / q)`` is 0 for what is a probability, and for nothing else."""
+    with silence():
+        np.testing.assert_array_equal(
+            kl_divergence([[0.0, 1.0], [0.0, 1.0]], [[q, 1.0], [0.0, 1.0]]), [nan, 0]
+        )

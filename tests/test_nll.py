@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from crossent import log_softmax, nll_loss, nll_loss_grad, nll_loss_value_and_grad
+from crossent import _reduction, log_softmax, nll_loss, nll_loss_grad, nll_loss_value_and_grad
 from laws import (
     Call,
     assert_bitwise,
@@ -283,3 +283,40 @@ def test_nll_loss__refuses_a_wrong_out_untouched(kind):
         with pytest.raises(ValueError, match=r"\bout\b"):
             f(lp, [0, 1], out=out)
         assert np.all(out == 7)
+
+
+# ---------------------------------------------------------------------------------------
+# what mutants of the page showed to be untested
+
+
+def test_nll_loss__does_no_more_than_asked(monkeypatch):
+    """A value makes no gradient, and a gradient adds no losses up: half the time, and all the memory."""
+    with monkeypatch.context() as patch:
+        patch.setattr(_reduction, "gradient_array", None)
+        assert nll_loss(LP, [0, 1, 2, 0]) > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(_reduction.Reduction, "_value", None)
+        assert np.all(nll_loss_grad(LP, [0, 1, 2, 0], reduction="sum")[0] == [-1, 0, 0])
+
+
+def test_nll_loss__longdouble_stays_longdouble():
+    """Not by way of float64."""
+    lp = -np.array([[1, 3], [3, 1]], np.longdouble) / 3
+    value, grad = nll_loss_value_and_grad(lp, [0, 1], weight=[1, 2], reduction="none", grad_output=lp[:, 0])
+    assert_bitwise(value, np.array([1, 2], np.longdouble) / 3)
+    assert_bitwise(grad, np.diag(np.array([1, 6], np.longdouble) / 3))
+    third = np.array([1, 1], np.longdouble) / 3
+    assert_bitwise(nll_loss(-np.eye(2, dtype=np.longdouble), [0, 1], weight=third, reduction="none"), third)
+
+
+def test_nll_loss__messages_name_log_probs():
+    """Not logits, as those of `cross_entropy` do."""
+    with pytest.raises(ValueError, match=r"^log_probs has no class axis"):
+        nll_loss(1.0, 0)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_nll_loss__a_refused_cotangent_names_whose_shape_was_due(reduction):
+    """The value's, which the reduction decides."""
+    with pytest.raises(ValueError, match=r"^grad_output of shape \(3,\) does not .* the shape of the value$"):
+        nll_loss_grad(LP, [0, 1, 2, 0], reduction=reduction, grad_output=np.ones(3))

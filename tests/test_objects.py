@@ -141,7 +141,6 @@ def test_objects__map_the_deprecated_settings_as_pytorch_does(cls, size_average,
         with pytest.warns(DeprecationWarning, match=f"reduction='{reduction}'|{reduction}") as seen:
             loss = cls(size_average=size_average, reduce=reduce, reduction=given)
         assert len(seen) == 1
-        assert seen[0].filename == __file__, "the warning points at the caller's line"
         assert loss.reduction == reduction
         assert loss == cls(reduction=reduction)
 
@@ -285,3 +284,55 @@ def test_objects__take_no_options_in_calls():
         CrossEntropyLoss()(Z, np.abs(Y), weight=W)
     with pytest.raises(TypeError):
         CrossEntropyLoss()(Z, np.abs(Y), MASK)
+
+
+# ---------------------------------------------------------------------------------------
+# what mutants of the module showed to be untested
+
+
+@classes
+def test_objects__a_warning_points_at_the_callers_line(cls):
+    """That is where the old word has to go."""
+    with pytest.warns(DeprecationWarning, match="reduction='sum'") as seen:
+        cls(size_average=False)
+    assert seen[0].filename == __file__
+
+
+def test_objects__show_what_made_them():
+    """A repr is a call."""
+    assert repr(NLLLoss()) == "NLLLoss(weight=None, ignore_index=-100, reduction='mean', axis=None)"
+    assert repr(LogSoftmax()) == "LogSoftmax(axis=-1)"
+
+
+def test_objects__of_a_subclass_are_different():
+    """It may mean another loss by the same settings."""
+
+    class Mine(NLLLoss):
+        pass
+
+    assert Mine() == Mine()
+    assert Mine() != NLLLoss()
+
+
+def test_objects__have_hashes_of_their_own():
+    """One for all would do for a dict, but slowly."""
+    assert len({hash(CrossEntropyLoss(ignore_index=i)) for i in range(9)}) == 9
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [(cls, name) for cls in (*CLASSES, LogSoftmax) for name in vars(cls()) if name != "reduction"],
+)
+def test_objects__a_refused_setting_is_named(cls, name):
+    """When the object is made, and by its own name."""
+    with pytest.raises(TypeError, match=rf"^{name} must be"):
+        cls(**{name: "x"})
+
+
+def test_objects__say_why_a_setting_stays():
+    """The class and the setting."""
+    loss = NLLLoss()
+    with pytest.raises(AttributeError, match=r"^NLLLoss is immutable: reduction cannot be deleted$"):
+        del loss.reduction
+    with pytest.raises(AttributeError, match=r"^NLLLoss is immutable: make a new one to set reduction$"):
+        loss.reduction = "sum"

@@ -25,6 +25,10 @@ FUNCTIONS = {
     "entropy": "(p, axis=-1)",
     "kl_divergence": "(p, q, axis=-1)",
     "perplexity": "(logits, target, *, weight=None, ignore_index=-100, axis=None, where=None)",
+    "diagnose": (
+        "(logits, target, *, loss='cross_entropy', weight=None, pos_weight=None, ignore_index=-100, "
+        "axis=None, where=None)"
+    ),
     "set_num_threads": "(n)",
     "get_num_threads": "()",
 }
@@ -61,6 +65,7 @@ METHODS = {
     "grad": "(self, x, target, *, grad_output=None, where=None, out=None)",
     "value_and_grad": "(self, x, target, *, grad_output=None, where=None, out=None)",
 }
+RECORDS = {"Finding": "(code, message, advice, evidence)"}
 MODULES = {"exact"}
 
 
@@ -72,7 +77,7 @@ def plain(signature):
 
 def test_public_api__names():
     """Everything in __all__, and nothing else that is public."""
-    assert set(crossent.__all__) == {*FUNCTIONS, *CLASSES, *MODULES}
+    assert set(crossent.__all__) == {*FUNCTIONS, *CLASSES, *RECORDS, *MODULES}
     assert len(set(crossent.__all__)) == len(crossent.__all__)
     public = {
         name
@@ -111,6 +116,12 @@ def test_public_api__class(name):
     assert parameters["grad_output"].default is None
 
 
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_public_api__record(name):
+    """What a function returns: the fields and their order."""
+    assert plain(inspect.signature(getattr(crossent, name))) == RECORDS[name]
+
+
 @pytest.mark.parametrize("name", sorted(n for n in FUNCTIONS if f"{n}_grad" in FUNCTIONS))
 def test_public_api__gradients_take_their_functions_parameters(name):
     """One rule for every function: f's parameters in f's order, then grad_output and out."""
@@ -125,7 +136,7 @@ def test_public_api__gradients_take_their_functions_parameters(name):
         assert g[extra].default is None
 
 
-@pytest.mark.parametrize("name", sorted({*FUNCTIONS, *CLASSES}))
+@pytest.mark.parametrize("name", sorted({*FUNCTIONS, *CLASSES, *RECORDS}))
 def test_public_api__is_documented_and_at_home(name):
     """A docstring each, and a repr that says crossent."""
     value = getattr(crossent, name)
@@ -139,7 +150,7 @@ def test_public_api__no_module_bears_a_functions_name():
     import pkgutil
 
     modules = {m.name for m in pkgutil.iter_modules(crossent.__path__)}
-    assert not modules & {*FUNCTIONS, *CLASSES}
+    assert not modules & {*FUNCTIONS, *CLASSES, *RECORDS}
 
 
 TESTING = {

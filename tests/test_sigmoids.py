@@ -340,3 +340,27 @@ def test_naive_softplus__fails_where_the_package_does_not():
         assert naive_softplus(np.float64(-50)) == 0
     assert softplus(1000.0) == 1000
     assert softplus(-50.0) > 0
+
+
+# ---------------------------------------------------------------------------------------
+# what mutants of the page showed to be untested
+
+
+def test_sigmoid_grad__a_cotangent_beyond_the_dtype_is_not_rounded_first():
+    """A small slope times a cotangent that float32 does not have can be a float32."""
+    grad = sigmoid_grad(np.float32(-80), grad_output=1e45)
+    assert_bitwise(grad, np.float32(sigmoid_grad(-80.0, grad_output=1e45)))
+    assert 1e10 < grad < 1e11
+
+
+@functions
+def test_sigmoids__a_number_has_a_number_as_gradient(name):
+    """Not an array of no dimensions."""
+    assert type(package(name).grad(0.0)) is np.float64
+
+
+@functions
+def test_sigmoids__a_refused_cotangent_names_whose_shape_was_due(name):
+    """A message names the argument."""
+    with pytest.raises(ValueError, match=r"the shape of x$"):
+        package(name).grad(np.ones((2, 3)), grad_output=np.ones(5))

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 import crossent
 from crossent import _blocks, _reduction
-from crossent._sums import ExactSum, row_sum, two_sum, wide
+from crossent._sums import (
+    ExactSum,
+    _rounded,
+    corrected,
+    double_sum,
+    product,
+    row_sum,
+    two_product,
+    two_sum,
+    wide,
+)
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 F64, LONG = np.dtype(np.float64), np.dtype(np.longdouble)
@@ -358,3 +368,189 @@ def test_row_sum__of_subnormal_and_of_very_large_numbers(dtype):
         tiny, large = row_sum(a)
     assert tiny == 64 * a[0, 0].astype(wide(a.dtype))
     assert large == np.ldexp(dtype(1), info.maxexp - 1)
+
+
+# ---------------------------------------------------------------------------------------
+# what mutants of the module showed to be untested
+
+
+def fractions(a):
+    """The exact values of floats of any width."""
+    return [Fraction(*x.as_integer_ratio()) for x in a]
+
+
+def factors(dtype):
+    """Digits and sizes of all kinds, far from overflow."""
+    rng = np.random.default_rng(0)
+    a, b = np.ldexp(rng.standard_normal((2, 300)), rng.integers(-25, 25, (2, 300))).astype(dtype)
+    return a * (
+        1 + np.finfo(dtype).eps * rng.integers(0, 99, 300).astype(dtype)
+    ), b  # longdouble's own digits
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_two_sum_and_two_product__result_and_error_are_exact(dtype):
+    """Every correction of a gradient's last digits stands on these two identities."""
+    a, b = factors(dtype)
+    for combine, of in ((two_sum, Fraction.__add__), (two_product, Fraction.__mul__)):
+        for x, y in ((a, b), (b, a)):
+            result, error = combine(x, y)
+            due = [of(*pair) for pair in zip(fractions(x), fractions(y), strict=True)]
+            assert [sum(pair) for pair in zip(fractions(result), fractions(error), strict=True)] == due
+            assert (abs(error) <= np.spacing(abs(result)) / 2).all()
+            assert (error != 0).mean() > 0.5
+
+
+def test_product__is_rounded_once():
+    """A smoothing of 0.1 over 3 classes is no float: its rounding would be a second one."""
+    a = factors(np.float64)[0]
+    for exact in (Fraction(1, 3), 1 - Fraction(0.1), Fraction(0.1) / 50257):
+        due = [x * exact for x in fractions(a)]
+        assert product(a, exact).tolist() == [float(x) for x in due]
+        assert (a * float(exact)).tolist() != [float(x) for x in due]
+
+
+def test_corrected__puts_back_what_is_a_number():
+    """Dekker's product of large factors overflows on the way: then there is nothing to put back."""
+    error = np.array([0.5, -0.5, np.inf, -np.inf, np.nan])
+    assert corrected(np.full(5, 2.0), error).tolist() == [2.5, 1.5, 2, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.longdouble])
+def test_double_sum__has_twice_the_digits(dtype):
+    """The smoothed target's weights are subtracted from their sum."""
+    a = 1 + abs(factors(dtype)[0] % 1)[:15]
+    total, rest = double_sum(a)
+    assert sum(fractions([total[0], rest[0]])) == sum(fractions(a))
+    assert abs(rest[0]) <= np.spacing(total[0]) / 2
+    assert rest[0] != 0
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("classes", [3, 7, 15, 16])
+def test_row_sum__of_few_float64_terms_is_rounded_once(classes, sign):
+    """Of any size, whatever the size of the columns beside, and where the terms are alike."""
+    rng = np.random.default_rng(classes)
+    a = sign * rng.uniform([[0.0], [0.9], [0.99]], 1, (3, 200)).repeat(classes, 0).reshape(3, classes, 200)
+    a *= rng.uniform(0.9, 1, (3, classes, 200))
+    a = np.concatenate([a[0] * 1e-290, a[1], a[2] * 1e290, a[0] * 1e-9], axis=1)
+    a = a[:, rng.permutation(800)]
+    assert row_sum(a).tolist() == [math.fsum(column) for column in a.T]
+
+
+def test_rough_sum__bounds_the_error_of_terms_that_cancel():
+    """Ones beside 2**60 are lost: a bound of the size of the result would call what is left of them exact."""
+    total = rough_total(np.repeat([2.0**60, 1.0, -(2.0**60)], 50))
+    assert total.total() != 50
+    for divisor in (1.0, 0.0):  # over 0, a sum of 0 is NaN and any other an infinity
+        assert not total.decides(np.float64(divisor), np.dtype(np.float32))
+
+
+def test_rough_sum__of_many_terms_on_a_boundary():
+    """The bound grows with the number of terms."""
+    terms, _ = on_the_boundary(np.float32, 0, n=1 << 15)
+    assert not rough_total(terms).decides(np.float64(1), np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("n", [513, 1023, 2047])
+def test_exact_sum__of_many_terms_alike(n):
+    """Their sum is near the number that they are split with."""
+    for seed in range(20):
+        x = np.random.default_rng(seed).uniform(0.9, 1, n)
+        assert total_of(x) == math.fsum(x)
+        assert total_of(-x) == -math.fsum(x)
+
+
+def test_exact_sum__near_the_largest_number():
+    """Where what terms are split with would overflow, and one step below; what was there before stays."""
+    for exponent in (1012, 1013):
+        total = ExactSum(F64)
+        total.add(np.ldexp([1.0], exponent))
+        total.add(np.ldexp(np.ones(600), exponent))
+        assert total.total() == math.ldexp(601, exponent)
+
+
+def test_exact_sum__of_nothing_but_infinities():
+    """Nothing finite is left to split."""
+    assert total_of(np.full(600, np.inf)) == np.inf
+
+
+def test_exact_sum__that_overflows_over_0_and_infinity():
+    """As division has it, and without an error."""
+    total = ExactSum(F64)
+    total.add(np.full(3, 1e308))
+    with np.errstate(all="ignore"):
+        assert total.over(np.float64(0)) == np.inf
+        assert np.isnan(total.over(np.float64(np.inf)))
+
+
+def test_rough_sum__errors_of_all_parts_add_up():
+    """One thread's bound is not the others'."""
+    parts = [rough_total(np.full(100, size)) for size in (1.0, 2.0, 4.0)]
+    total = parts[0].empty()
+    for part in parts:
+        total.merge(part)
+    assert total._error == 7 * parts[0]._error > 0
+
+
+def test_exact_sum__of_many_longdouble_terms_keeps_their_digits():
+    """Those that are split, too."""
+    x = np.full(600, np.longdouble(1) / 3)
+    total = total_of(x)
+    error, half = fractions([total])[0] - 600 * fractions(x[:1])[0], fractions([np.spacing(total)])[0] / 2
+    assert abs(error) <= half
+
+
+def test_rounded__is_the_nearest_number_in_all_ranges():
+    """Of float64 Python's own conversion is: halfway and beside it, subnormal, and huge."""
+    rng = np.random.default_rng(0)
+    for exponent in (-1080, -1074, -1060, -1023, -1022, -600, -53, -1, 0, 1, 52, 53, 600, 1023, 1024):
+        for n in [
+            1,
+            2,
+            3,
+            2**53 - 1,
+            2**53 + 1,
+            2**54 - 1,
+            2**54 + 2,
+            2**54 + 6,
+            *rng.integers(1, 2**62, 20).tolist(),
+        ]:
+            for off in (0, Fraction(1, 2**80), -Fraction(1, 2**80), Fraction(1, 3)):
+                exact = (n + off) * Fraction(2) ** exponent / 2 ** n.bit_length()
+                for signed in (exact, -exact):
+                    try:
+                        due = float(signed)
+                    except OverflowError:
+                        due = math.inf if signed > 0 else -math.inf
+                    with np.errstate(over="ignore"):
+                        assert _rounded(signed, F64) == due
+    assert not np.signbit(_rounded(Fraction(0), F64))
+
+
+# ---------------------------------------------------------------------------------------
+# denominators: what mutants of `_reduction` showed to be untested by these tests and the pages' simplest
+
+
+def test_mean__of_probability_targets_divides_by_the_positions_that_count():
+    """Not by their weights, which are in the losses already."""
+    z, q = np.zeros((3, 2)), np.full((3, 2), 0.5)
+    w = [3.0, 5.0]
+    each = crossent.cross_entropy(z, q, weight=w, reduction="none")[0]
+    assert crossent.cross_entropy(z, q, weight=w) == each
+    assert crossent.cross_entropy(z, q, weight=w, where=[True, False, True]) == each
+
+
+def test_mean__over_weights_of_0_is_nan_and_over_weights_that_cancel_is_infinite():
+    """The first has counted nothing, though smoothing makes a loss of the others' weights; the second has."""
+    smoothed = crossent.cross_entropy([[0.0, 0.0]], [0], weight=[0.0, 1.0], label_smoothing=0.5)
+    assert np.isnan(smoothed)
+    assert crossent.nll_loss([[-1.0, 0.0], [0.0, -3.0]], [0, 1], weight=[1.0, -1.0]) == -np.inf
+
+
+def test_mean__of_longdouble_counts_in_longdouble():
+    """The denominator is no float64."""
+    x = -np.full((3, 1), np.longdouble(1) / 3)
+    y = np.zeros(3, int)
+    w = np.ones(1, np.longdouble) / 3
+    assert crossent.nll_loss(x, y, weight=w, ignore_index=5) == -x[0, 0]

@@ -218,7 +218,7 @@ def test_targets__refuse_a_number_of_classes_that_is_none(make, K):
 @pytest.mark.parametrize("spread", ["all", "others"])
 def test_smooth_labels__refuses_smoothing_outside_the_unit_interval(s, spread):
     """The value is in the message."""
-    with pytest.raises(ValueError, match="smoothing") as caught:
+    with pytest.raises(ValueError, match=r"\bsmoothing\b") as caught:
         smooth_labels([0], 3, s, spread=spread)
     assert str(s) in str(caught.value)
 

@@ -12,6 +12,7 @@ from crossent.testing._truth import (
     NAN,
     ONE,
     ZERO,
+    ZERO_OR_NAN,
     Exact,
     decimal,
     decimals,
@@ -24,9 +25,9 @@ from crossent.testing._truth import (
 )
 
 __all__ = [
-    "CONTEXT", "DIGITS", "INF", "NAN", "ONE", "ZERO", "Exact", "decimal", "decimals", "elementwise",
-    "entropy",
-    "exact", "kl_divergence", "localcontext", "log1p", "loss", "rows", "softmax_row",
+    "CONTEXT", "DIGITS", "INF", "NAN", "ONE", "ZERO", "ZERO_OR_NAN", "Exact", "decimal",
+    "decimals", "elementwise", "entropy", "exact", "kl_divergence", "localcontext", "log1p",
+    "loss", "rows", "softmax_row",
 ]  # fmt: skip
 
 

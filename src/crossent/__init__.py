@@ -12,6 +12,7 @@ from crossent.categorical import (
     cross_entropy_grad,
     cross_entropy_value_and_grad,
 )
+from crossent.findings import Finding
 from crossent.information import entropy, kl_divergence, perplexity
 from crossent.lse import (
     log_softmax,
@@ -21,6 +22,7 @@ from crossent.lse import (
     softmax,
     softmax_grad,
 )
+from crossent.mistakes import diagnose
 from crossent.nll import nll_loss, nll_loss_grad, nll_loss_value_and_grad
 from crossent.objects import BCEWithLogitsLoss, CrossEntropyLoss, LogSoftmax, NLLLoss
 from crossent.sigmoids import (
@@ -36,6 +38,7 @@ from crossent.targets import one_hot, smooth_labels
 __all__ = [
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "Finding",
     "LogSoftmax",
     "NLLLoss",
     "binary_cross_entropy_with_logits",
@@ -44,6 +47,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_grad",
     "cross_entropy_value_and_grad",
+    "diagnose",
     "entropy",
     "exact",
     "get_num_threads",

@@ -170,6 +170,8 @@ def reduction_word(reduction: str) -> str:
 def smoothing(name: str, value: float) -> float:
     """Return a number in [0, 1]."""
     try:
+        if isinstance(value, str | bytes):  # which float would read
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number in [0, 1], not {value!r}") from None

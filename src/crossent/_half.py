@@ -48,8 +48,7 @@ def _narrow(source: Array, target: Array) -> None:
     np.maximum(exponent, np.int32((_NUDGE + 1) << 23), out=exponent)  # subnormal numbers share one
     exponent += np.int32(13 << 23)
     size += exponent.view(np.float32)
-    bits = size.view(np.int32)
-    bits -= exponent  # the digits, and 1 more for the exponent's carry
+    bits = size.view(np.int32)  # the last 16 are kept: the digits, and 1 more for the exponent's carry
     exponent >>= 13
     exponent -= np.int32((_NUDGE + 14) << 10)
     bits += exponent

@@ -238,7 +238,7 @@ class ExactSum:
                 pass
         self._carry()
         if self._special != 0:
-            return self.dtype.type(np.nan if math.isnan(self._special) else self._special)
+            return self.dtype.type(self._special)
         return _rounded(self._carried, self.dtype)
 
     def over(self, divisor: Any) -> Any:

@@ -5,7 +5,7 @@ Two formulas go by the name of label smoothing. With smoothing ``s`` and ``K`` c
     spread="all"      (1 - s) [k = y] + s / K             on every class: PyTorch, Szegedy et al. (2016)
     spread="others"   1 - s on y, s / (K - 1) elsewhere   the label keeps exactly 1 - s
 
-They are one family: ``s`` of the second is ``s (K - 1) / K`` of the first.
+They are one family: ``s`` over all classes is ``s (K - 1) / K`` over the others.
 """
 
 import numpy as np
@@ -125,5 +125,5 @@ def _spread(target: ArrayLike, num_classes: int, axis: int, dtype: DTypeLike, on
     y = desk.labels("target", target, k)
     axis = desk.new_axis(axis, y.ndim)
     result: Array = np.full((*y.shape[:axis], k, *y.shape[axis:]), off, np.dtype(dtype))
-    np.put_along_axis(result, np.expand_dims(y, axis), np.array(on, result.dtype), axis)
+    np.put_along_axis(result, np.expand_dims(y, axis), on, axis)
     return result

@@ -1,6 +1,6 @@
 """Evaluate a file of logits that may be larger than memory, and show how far it is.
 
-    python examples/02_evaluate_a_file_of_logits.py [--rows N] [--classes K]
+    python examples/10_evaluate_a_file_of_logits.py [--rows N] [--classes K]
 
 A language model's logits for a text: one row a token, one column a word of the vocabulary. The file is
 memory-mapped. crossent takes it as it is, reads it block by block, and needs a few MiB besides. But a call

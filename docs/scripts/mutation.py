@@ -1,0 +1,138 @@
+"""Mutation testing: does a test fail when the code is changed? Writes the scores in docs/mutation.md.
+
+    python -m pip install -e ".[test]" mutmut==3.8.1
+    python docs/scripts/mutation.py nll            # a module or several; without a name all of them
+    python docs/scripts/mutation.py nll --again    # only what survived last time, with the tests of now
+
+Each module is mutated in a copy of its own, build/mutation/<module>, and tried by the test files that the
+table below gives it, not by the whole suite: that would take hours, and what a page's own tests do not
+see is what we want to know. Nothing in the checkout changes but the table of scores.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "mutation.md"
+WORK = ROOT / "build" / "mutation"
+QUICK = "-k not laws and not every and not random and not digits and not large and not callers_line"
+TESTS = {
+    "binary": ["binary"],
+    "nll": ["nll"],
+    "categorical": ["categorical"],
+    "lse": ["lse", "row_maths"],
+    "sigmoids": ["sigmoids"],
+    "information": ["information"],
+    "targets": ["targets"],
+    "_reduction": ["nll", "sums", "binary"],
+    "_sums": ["sums"],
+    "_arguments": ["arguments", "targets", "objects", "nll", "categorical", "binary", "row_maths", QUICK],
+    "objects": ["objects", "row_maths", "-k not callers_line"],  # mutmut's frames move the place of a warning
+    "_half": ["half"],
+    "_blocks": ["blocks", "cuts", "nll"],
+}
+STATUS = {
+    None: "untried",
+    0: "survived",
+    1: "killed",
+    3: "killed",
+    24: "timeout",
+    -24: "timeout",
+    33: "no tests",
+    36: "timeout",
+}
+
+
+def copy(module):
+    """Copy the checkout to where `module` is mutated; what mutmut has left there stays."""
+    place = WORK / module
+    for name in ("src", "tests"):
+        shutil.copytree(ROOT / name, place / name, dirs_exist_ok=True)
+        if (place / "mutants").exists():
+            for path in (ROOT / name).rglob("*.py") if name == "tests" else ():
+                shutil.copy2(path, place / "mutants" / path.relative_to(ROOT))
+    files = [name if name.startswith("-") else f"tests/test_{name}.py" for name in TESTS[module]]
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8").replace(
+        "[tool.mutmut]\n",
+        f"[tool.mutmut]\nonly_mutate = ['src/crossent/{module}.py']\n"
+        f"pytest_add_cli_args_test_selection = {files}\n",
+    )  # fmt: skip
+    (place / "pyproject.toml").write_text(settings, encoding="utf-8")
+    return place
+
+
+MUTMUT = """\
+from mutmut.mutation import file_mutation
+file_mutation.NEVER_MUTATE_FUNCTION_CALLS |= {"room", "room_like"}
+from mutmut.__main__ import cli
+cli()
+"""
+
+
+def mutmut(place, *arguments):
+    """Run mutmut in a copy; the names of rooms are not mutated: all that they change is the time."""
+    environment = os.environ | {"HYPOTHESIS_PROFILE": "mutation", "PYTHONPATH": "src"}
+    command = [sys.executable, "-c", MUTMUT, *arguments]
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+
+def results(place, module):
+    """Return what became of each mutant."""
+    meta = place / "mutants" / "src" / "crossent" / f"{module}.py.meta"
+    codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
+    return {name: STATUS.get(code, f"exit {code}") for name, code in codes.items()}
+
+
+def run(module, again, children):
+    """Mutate a module, show what survived, and return the counts."""
+    place = copy(module)
+    before = results(place, module) if again else {}
+    tried = mutmut(place, "run", "--max-children", str(children))  # what has no result yet
+    left = [
+        name
+        for name, status in results(place, module).items()
+        if before.get(name, "untried") not in ("killed", "untried") and status != "killed"
+    ]
+    if left and not tried.returncode:
+        tried = mutmut(place, "run", "--max-children", str(children), *left)
+    if tried.returncode:
+        sys.exit(tried.stdout[-3000:] + tried.stderr[-3000:])
+    became = results(place, module)
+    for name, status in became.items():
+        if status not in ("killed", "untried"):
+            print(f"\n{status}:", mutmut(place, "show", name).stdout, flush=True)
+    return Counter(became.values())
+
+
+def write(scores):
+    """Put the rows of the modules that were run into the page's table."""
+    text = PAGE.read_text(encoding="utf-8")
+    for module, count in scores.items():
+        caught, untried = count["killed"] + count["timeout"], count["untried"]
+        tried = sum(count.values()) - untried
+        tests = ", ".join(name for name in TESTS[module] if not name.startswith("-"))
+        row = (
+            f"| `{module}.py` | {tests} | {tried}{f' of {tried + untried}' if untried else ''} | {caught} "
+            f"| {tried - caught} | {caught / tried:.1%} | {date.today()} |"
+        )
+        text = re.sub(rf"^\| `{module}\.py` \|.*$", lambda _, row=row: row, text, flags=re.MULTILINE)
+        print(row)
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("modules", nargs="*", default=list(TESTS), metavar="module", help=", ".join(TESTS))
+    parser.add_argument("--again", action="store_true", help="only what survived last time")
+    parser.add_argument("--children", type=int, default=2, help="processes at a time")
+    options = parser.parse_args()
+    for one in options.modules:
+        write({one: run(one, options.again, options.children)})

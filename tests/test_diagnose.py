@@ -1,0 +1,643 @@
+"""diagnose: each mistake is found by its name and its figures, and right calls find nothing."""
+
+import contextlib
+import copy
+import doctest
+import inspect
+import itertools
+import pickle
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import crossent
+from crossent import _evidence as evidence
+from crossent import diagnose, log_softmax, softmax
+from crossent.findings import LOSSES
+from laws import BINARY, silence
+from strategies import calls
+
+MEMORY = 16 << 20  # bytes beside the input
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def trained(z, y, margin=4.0):
+    """Logits that know their labels, classes last."""
+    z = np.array(z, float)
+    at = np.expand_dims(y, -1)
+    np.put_along_axis(z, at, np.take_along_axis(z, at, -1) + margin, -1)
+    return z
+
+
+Z = 2 * rng(1).normal(size=(8, 5))  # eight rows, five classes
+Y = rng(2).integers(0, 5, 8)
+TOKENS = rng(3).integers(0, 6, (8, 6))  # as many places as classes
+TEXT = trained(rng(4).normal(size=(8, 6, 6)), TOKENS)
+MANY = rng(5).integers(1, 11, 20_000)  # no class 0
+ZB = 4 * rng(6).normal(size=(40, 3))
+YB = (rng(7).random((40, 3)) < 0.5).astype(float)
+NAN, INF = np.nan, np.inf
+
+
+def changed(array, **places):
+    """A copy with some entries changed: `_0_1=x` is ``[0, 1] = x``."""
+    array = np.array(array)
+    for place, value in places.items():
+        array[tuple(int(i) for i in place[1:].split("_"))] = value
+    return array
+
+
+def case(code, *arguments, figures=None, advice=None, **options):
+    return pytest.param(code, arguments, options, figures or {}, advice, id=code)
+
+
+NLL, BCE = {"loss": "nll_loss"}, {"loss": BINARY}
+
+LOST = "  # z: what softmax was given; np.log(logits) if that is lost"
+RESHAPED = f"{BINARY}(logits, target.reshape(logits.shape))"
+MASKED = np.where(np.arange(5) == Y[:, None], -INF, Z)  # the label is
+P = softmax(Z)
+
+# What the losses refuse.
+REFUSED = [
+    case("arguments-swapped", Y, Z, advice="cross_entropy(target, logits)", figures={"axis": 0}),
+    case("class-axis", np.zeros((2, 6, 5)), np.zeros((2, 6), int), figures={"axis": 1, "other_axis": 2},
+         advice="cross_entropy(logits, target, axis=-1)"),
+    case("class-axis", np.zeros((5, 2, 6)), np.zeros((2, 6), int), figures={"other_axis": 0},
+         advice="cross_entropy(logits, target, axis=0)"),
+    case("class-axis", np.zeros((5, 8)), Y, **NLL, advice="nll_loss(log_probs, target, axis=0)"),
+    case("target-shape", Z, Y[:, None], advice="cross_entropy(logits, target.reshape((8,)))"),
+    case("target-shape", Z, Y[:, None] / 2, advice="cross_entropy(logits, target.reshape((8,)).astype(int))"),
+    case("target-shape", Z, Y[:7], figures={"target": (7,), "logits": (8, 5)}, advice="target.shape == (8,)"),
+    case("target-shape", Z, 7 * np.ones((8, 5), int), advice="logits.ndim == target.ndim + 1"),
+    case("target-shape", ZB[:, :1], YB[:, 0], **BCE, advice=RESHAPED),
+    case("target-shape", ZB, YB[:7], **BCE, figures={"target": (7, 3)},
+         advice="target.shape == logits.shape"),
+    case("target-shape", ZB, YB[:, 0].astype(int), **BCE,
+         advice="cross_entropy(logits, target, axis=-1)  # one class a row"),
+    case("one-hot-integers", Z, np.eye(5, dtype=int)[Y], figures={"rows": 8},
+         advice="cross_entropy(logits, target.argmax(axis=1))"),
+    case("one-hot-integers", Z, np.eye(5, dtype=bool)[Y], figures={"rows": 8}),
+    case("multi-label-target", ZB, YB.astype(int), advice=f"{BINARY}(logits, target)",
+         figures={"rows": 40, "several": int(sum(YB.sum(1) > 1))}),
+    case("multi-label-target", ZB[:, 0], YB[:, 0].astype(int), advice=f"{BINARY}(logits, target)"),
+    case("float-indices", Z, Y.astype(float), figures={"dtype": "float64", "whole": True},
+         advice="cross_entropy(logits, target.astype(int))"),
+    case("float-indices", Z, Y + 0.5, figures={"whole": False}),
+    case("boolean-target", Z[:, :2], Y > 2, figures={"true": int(sum(Y > 2))}),
+    case("soft-target", Z, P, **NLL, advice="cross_entropy(logits, target)"),
+    case("labels-from-one", Z, Y + 1, figures={"low": 1, "high": 5, "classes": 5},
+         advice="cross_entropy(logits, target - 1)"),
+    case("labels-from-one", Z, Y + 1, weight=np.ones(5), **NLL, advice="nll_loss(log_probs, target - 1)"),
+    case("label-out-of-range", Z, changed(Y, _3=-1), figures={"low": -1, "high": int(Y.max())},
+         advice="cross_entropy(logits, target, ignore_index=-1)"),
+    case("label-out-of-range", Z, changed(Y, _3=255),
+         advice="cross_entropy(logits, target, ignore_index=255)"),
+    case("label-out-of-range", Z, changed(Y, _3=9), advice="logits.shape  # 10 classes at least"),
+    case("label-out-of-range", Z, changed(Y, _3=-1), where=Y >= 0, figures={"low": -1}),
+    case("one-class", ZB[:, :1], YB[:, 0].astype(int),
+         advice=f"{BINARY}(logits.reshape(target.shape), target)"),
+    case("one-class", ZB[:, :1], YB[:, 0], figures={"classes": 1}),
+    case("one-class", ZB[:, :1], YB[:, 0] > 0, figures={"error": "TypeError"}),
+    case("weight-shape", Z, Y, weight=np.ones(4), advice="weight.shape == (5,)"),
+    case("weight-shape", Z, P, weight=np.ones(4), figures={"shape": (4,), "classes": 5}),
+    case("weight-shape", Z, Y, weight=2.0, advice="cross_entropy(logits, target, weight=np.full(5, weight))"),
+    case("weight-shape", Z, Y, weight=np.ones(8),
+         advice="np.average(cross_entropy(logits, target, reduction='none'), weights=weight)"),
+    case("weight-shape", ZB, YB, **BCE, weight=np.ones(40),
+         advice=f"{BINARY}(logits, target, weight=weight[:, None])"),
+    case("weight-shape", ZB, YB, **BCE, pos_weight=np.ones(4),
+         figures={"argument": "pos_weight", "shape": (4,)}),
+    case("weight-shape", ZB, YB, **BCE, weight=np.ones(3), pos_weight=np.ones((40, 3, 1)),
+         figures={"argument": "pos_weight"}),
+    case("refused", np.ma.array(Z), Y, figures={"error": "TypeError"}, advice="help(crossent.cross_entropy)"),
+    case("refused", None, None),
+    case("refused", Z, Y, axis=2, figures={"error": "AxisError"}),
+    case("refused", Z, Y, axis="last"),
+    case("refused", Z, Y, ignore_index="pad"),
+    case("refused", Z, Y, weight="balanced"),
+    case("refused", Z, Y, where=np.ones(8)),
+    case("refused", Z, P, ignore_index=0),
+    case("refused", ZB, YB, **BCE, where=np.ones(8, bool)),
+    case("refused", ZB, YB, **BCE, pos_weight="balanced"),
+    case("refused", Z + 0j, Y),
+    case("refused", 1.0, 0, figures={"error": "ValueError"}),
+]  # fmt: skip
+
+# What they compute without a word.
+SILENT = [
+    case("arguments-swapped", np.eye(5)[Y], Z, advice="cross_entropy(target, logits)", figures={"wrong": 8}),
+    case("arguments-swapped", P, Z, figures={"rows": 8, "first": (0,)}),
+    case("arguments-swapped", YB, ZB, **BCE, advice=f"{BINARY}(target, logits)",
+         figures={"low": ZB.min(), "high": ZB.max()}),
+    case("class-axis", TEXT, TOKENS, advice="cross_entropy(logits, target, axis=-1)",
+         figures={"axis": 1, "other_axis": 2}),
+    case("class-axis", log_softmax(TEXT), TOKENS, **NLL, advice="nll_loss(log_probs, target, axis=-1)"),
+    case("class-axis", TEXT, softmax(TEXT), advice="cross_entropy(logits, target, axis=-1)",
+         figures={"rows": 48}),
+    case("class-axis", TEXT[:, :4], softmax(TEXT[:, :4]), figures={
+        "other_axis": 2, "wrong": int((abs(softmax(TEXT[:, :4]).sum(axis=1) - 1) > 1 / 64).sum())}),
+    case("softmax-axis", softmax(Z, axis=0), Y, advice="cross_entropy(z, target)",
+         figures={"axis": 1, "other_axis": 0, "normalised": "probabilities"}),
+    case("softmax-axis", log_softmax(Z, axis=0), Y, **NLL, advice="nll_loss(log_softmax(z, axis=1), target)",
+         figures={"normalised": "log-probabilities"}),
+    case("softmax-axis", softmax(Z, axis=0), P, figures={"other_axis": 0}),
+    case("softmax-axis", log_softmax(rng(8).normal(size=(8, 6, 6))), TOKENS, **NLL,
+         advice="nll_loss(log_probs, target, axis=-1)  # or nll_loss(log_softmax(z, axis=1), target)"),
+    case("probabilities-as-logits", P, Y, figures={"rows": 8, "low": P.min(), "high": P.max()},
+         advice="cross_entropy(z, target)" + LOST),
+    case("probabilities-as-logits", P.astype(np.float16), Y),
+    case("probabilities-as-logits", softmax(np.float32([[0.3, 0.1, 2.0]])), [2], figures={"rows": 1}),
+    case("probabilities-as-logits", [[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.0, 0.1, 0.9], [0.6, 0.4, 0]],
+         [0, 2, 2, 0]),
+    case("probabilities-as-logits", P, P),
+    case("probabilities-as-logits", softmax(TEXT), TOKENS, axis=-1, figures={"rows": 48},
+         advice="cross_entropy(z, target, axis=-1)" + LOST),
+    case("probabilities-as-logits", sigmoid(ZB), YB, **BCE, figures={
+        "rows": 120, "near_0": int((sigmoid(ZB) <= 0.05).sum()), "near_1": int((sigmoid(ZB) >= 0.95).sum())}),
+    case("probabilities-as-logits", (ZB > 0).astype(float), YB, **BCE, figures={"ones": int((ZB > 0).sum())}),
+    case("probabilities-as-logits", softmax(ZB / 8), YB, **BCE, figures={"rows": 40}),
+    case("log-probabilities-as-logits", log_softmax(Z), Y,
+         advice="nll_loss(logits, target)  # or pass what log_softmax was given"),
+    case("log-probabilities-as-logits", log_softmax(ZB), YB, **BCE, figures={"rows": 40},
+         advice=f"{BINARY}(z, target)  # z: what log_softmax was given"),
+    case("probabilities-as-log-probabilities", P, Y, **NLL, figures={"rows": 8}),
+    case("logits-as-log-probabilities", Z, Y, **NLL, advice="cross_entropy(logits, target)",
+         figures={"rows": 8, "above": int((crossent.logsumexp(Z) > 1 / 64).sum())}),
+    case("multi-label-target", ZB, YB, advice=f"{BINARY}(logits, target)",
+         figures={"rows": 40, "several": int((YB.sum(1) > 1).sum()), "sum_high": 3.0}),
+    case("target-rows", Z, 2 * P, figures={"wrong": 8, "sum_low": pytest.approx(2), "first": (0,)},
+         advice="cross_entropy(logits, target / target.sum(axis=1, keepdims=True))"),
+    case("target-rows", Z, changed(P, _4_1=-0.5, _4_0=NAN), figures={"wrong": 1, "first": (4,)}),
+    case("target-rows", Z, np.eye(5)[Y] * (np.arange(8) < 6)[:, None], figures={"wrong": 2, "first": (6,)},
+         advice="cross_entropy(logits, target, where=target.any(axis=1))"),
+    case("target-rows", ZB[:, :1], YB[:, :1], advice=f"{BINARY}(logits, target)"),
+    case("target-rows", TEXT, 2 * softmax(TEXT), where=TOKENS > 0, figures={"rows": int((TOKENS > 0).sum())}),
+    case("target-outside-0-1", ZB, 2 * YB - 1, **BCE, advice=f"{BINARY}(logits, (target + 1) / 2)",
+         figures={"count": int((YB == 0).sum()), "rows": 120, "low": -1, "high": 1}),
+    case("target-outside-0-1", ZB, YB + 1, **BCE, advice=f"{BINARY}(logits, target - 1)"),
+    case("target-outside-0-1", ZB, changed(YB, _7_1=-100), **BCE, figures={"count": 1, "first": (7, 1)},
+         advice=f"{BINARY}(logits, target, where=target != -100)"),
+    case("target-outside-0-1", ZB, 100 * YB, **BCE, figures={"high": 100}),
+    case("target-outside-0-1", ZB, changed(YB, _7_1=NAN), **BCE, figures={"count": 1, "first": (7, 1)},
+         advice=f"{BINARY}(logits, target, where=~np.isnan(target))"),
+    case("target-outside-0-1", 0.5, 3, **BCE, figures={"first": ()}),
+    case("nothing-counts", Z, np.full(8, -100), figures={"positions": 8, "rows": 0},
+         advice="if (target != -100).any(): cross_entropy(logits, target)"),
+    case("nothing-counts", Z, P, where=False),
+    case("nothing-counts", Z[:0], Y[:0], figures={"positions": 0}),
+    case("nothing-counts", Z, 0 * Y, weight=[0, 1, 1, 1, 1], figures={"positions": 8, "rows": 8}),
+    case("nothing-counts", np.zeros((2, 0)), np.zeros((2, 0)), **BCE, figures={"positions": 0}),
+    case("nothing-counts", ZB, YB, **BCE, where=False, figures={"positions": 120}),
+    case("non-finite-logits", changed(Z, _3_1=NAN, _5_0=INF), Y,
+         figures={"count": 2, "rows": 8, "first": (3,)}),
+    case("non-finite-logits", np.moveaxis(changed(TEXT, _7_2_1=NAN), -1, 1), TOKENS,
+         figures={"first": (7, 2)}),
+    case("non-finite-logits", changed(ZB, _9_2=NAN), YB, **BCE, figures={"count": 1, "first": (9, 2)}),
+    case("infinite-loss", MASKED, Y, figures={"count": 8}),
+    case("infinite-loss", log_softmax(MASKED), Y, **NLL, figures={"count": 8}),
+    case("infinite-loss", changed(Z, _3_1=-INF), P, weight=[1, 2, 1, 1, 1], figures={"first": (3,)}),
+    case("infinite-loss", changed(ZB, _0_0=INF), changed(YB, _0_0=0), **BCE, figures={"first": (0, 0)}),
+    case("infinite-loss", changed(ZB, _0_0=-INF), changed(YB, _0_0=1), **BCE, figures={"count": 1}),
+    case("saturated-logits", 1e4 * Z, Y, figures={"rows": 8}),
+    case("saturated-logits", 100 * ZB, YB, **BCE,
+         figures={"rows": 120, "saturated": int((abs(100 * ZB) > 104).sum())}),
+    case("weight-values", Z, Y, weight=[1, INF, 1, -1, NAN], figures={"count": 3, "first": (1,)}),
+    case("weight-values", ZB, YB, **BCE, pos_weight=-1.0, figures={"argument": "pos_weight", "first": ()}),
+    case("weight-fits-two-axes", ZB[:3], YB[:3], **BCE, pos_weight=np.ones(3),
+         figures={"length": 3, "axes": (0, 1)},
+         advice=f"{BINARY}(logits, target, pos_weight=pos_weight[None, :])"
+                "  # axis 1; pos_weight[:, None] for axis 0"),
+    case("weight-fits-two-axes", np.zeros((2, 4, 3, 4)), np.zeros((2, 4, 3, 4)), **BCE, weight=np.ones(4),
+         figures={"argument": "weight", "axes": (1, 3)},
+         advice=f"{BINARY}(logits, target, weight=weight[None, None, None, :])"
+                "  # axis 3; weight[:, None, None] for axis 1"),
+    case("no-such-option", Z, Y, pos_weight=2.0, figures={"option": "pos_weight"}),
+    case("no-such-option", ZB, YB, **BCE, axis=-1, figures={"option": "axis"}),
+    case("no-such-option", ZB, YB, **BCE, ignore_index=0, figures={"option": "ignore_index"}),
+    case("no-such-option", ZB, YB, **BCE, ignore_index=[1, 2]),
+    case("absent-classes", np.zeros((20_000, 11)), MANY, advice="cross_entropy(logits, target - 1)",
+         figures={"labels": 20_000, "classes": 11, "absent": 1, "first": 0,
+         "rarest": np.bincount(MANY)[1:].min()}),
+    case("absent-classes", np.zeros((20_000, 13)), MANY, ignore_index=0, figures={"absent": 2, "first": 11}),
+]  # fmt: skip
+
+
+def only(findings, code):
+    """The finding of a code; a mistake is not reported under several names."""
+    assert [finding.code for finding in findings] == [code], findings
+    return findings[0]
+
+
+@pytest.mark.parametrize(("code", "arguments", "options", "figures", "advice"), [*REFUSED, *SILENT])
+def test_diagnose__finds_the_mistake_and_nothing_else(code, arguments, options, figures, advice):
+    """One mistake, one finding, with the figures that it was judged by and the code that mends it."""
+    with silence():
+        finding = only(diagnose(*arguments, **options), code)
+    assert {name: finding.evidence[name] for name in figures} == figures
+    if advice is not None:
+        assert finding.advice == advice
+    assert "\n" not in finding.advice
+
+
+@pytest.mark.parametrize(("code", "arguments", "options", "figures", "advice"), REFUSED)
+def test_diagnose__says_of_refused_calls_what_the_loss_says(code, arguments, options, figures, advice):
+    """Two messages for one mistake would drift apart."""
+    finding = only(diagnose(*arguments, **options), code)
+    loss = getattr(crossent, options.get("loss", "cross_entropy"))
+    with pytest.raises((TypeError, ValueError, IndexError)) as error:
+        loss(*arguments, **{name: value for name, value in options.items() if name != "loss"})
+    assert finding.message == str(error.value)
+    assert finding.evidence["error"] == type(error.value).__name__
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "options", "figures", "advice"),
+    [parameters for parameters in SILENT if parameters.values[0] != "no-such-option"],  # Python refuses it
+)
+def test_diagnose__names_silent_what_the_loss_computes(code, arguments, options, figures, advice):
+    """What the loss would refuse belongs to the other table."""
+    loss = getattr(crossent, options.get("loss", "cross_entropy"))
+    loss(*arguments, **{name: value for name, value in options.items() if name != "loss"})
+
+
+def test_diagnose__documents_every_code_and_finds_each():
+    """The table of the docstring is the list of codes; each is made by a mistake above."""
+    table = set(re.findall(r"^    ``([a-z0-9-]+)``", inspect.getsource(diagnose), re.MULTILINE))
+    assert table == {parameters.values[0] for parameters in [*REFUSED, *SILENT]}
+
+
+def test_diagnose__names_two_mistakes():
+    """Softmax twice, and labels left out everywhere but in one row of NaN."""
+    p = changed(softmax(Z), _0_0=NAN)
+    assert [finding.code for finding in diagnose(p, Y)] == ["non-finite-logits", "probabilities-as-logits"]
+
+
+# ---------------------------------------------------------------------------------------
+# silence
+
+
+def logits_of(kind, shape, rng):
+    """Logits that somebody rightly has."""
+    return {
+        "normal": lambda: rng.normal(size=shape),
+        "untrained": lambda: 0.01 * rng.normal(size=shape),
+        "nearly constant": lambda: rng.normal() + 1e-4 * rng.normal(size=shape),
+        "confident": lambda: 20 * rng.normal(size=shape),
+        "relu": lambda: np.maximum(0.3 * rng.normal(size=shape), 0),
+        "uniform": lambda: rng.random(shape),
+        "about 1 / K": lambda: 2 / shape[-1] * rng.random(shape),
+        "typed": lambda: rng.normal(size=shape).round(1),
+        "integers": lambda: rng.integers(-3, 4, shape),
+        "zeros": lambda: np.zeros(shape),
+        "equal": lambda: np.full(shape, 1 / shape[-1]),
+        "equal rows": lambda: np.broadcast_to(rng.normal(size=shape[-1:]), shape),
+        "cosines": lambda: np.tanh(rng.normal(size=shape)),
+        "less the maximum": lambda: (lambda z: z - z.max(axis=-1, keepdims=True))(9 * rng.normal(size=shape)),
+        "one-hot": lambda: np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])],
+    }[kind]()
+
+
+KINDS = ["normal", "untrained", "nearly constant", "confident", "relu", "uniform", "about 1 / K", "typed",
+         "integers", "zeros", "equal", "equal rows", "cosines", "less the maximum", "one-hot"]  # fmt: skip
+SHAPES = [(), (1,), (2,), (3,), (4,), (40,), (2, 3), (3, 2, 4)]
+
+
+def right_calls(kind, positions, k, rng):
+    """All right ways to use such logits, classes last."""
+    z = np.asarray(logits_of(kind, (*positions, k), rng))
+    z = z.astype(rng.choice(["f4", "f8"]))
+    y = rng.integers(0, k, positions)
+    last = {"axis": -1}
+    yield "labels", z, y, last
+    yield "trained", trained(z, y, rng.choice([1, 5, 30])), y, last
+    yield "teacher", z, softmax(rng.normal(size=z.shape)).astype(z.dtype), last
+    yield "smoothed", z, crossent.smooth_labels(y, k, 0.1), last
+    yield "log-probabilities", log_softmax(z), y, {**last, **NLL}
+    kept = rng.random(positions) < 0.7
+    if kept.any():
+        dirty = np.where(kept[..., None], z, NAN)
+        yield "ignored", dirty, np.where(kept, y, -100), last
+        yield "where", dirty, np.where(kept, y, k + 1), {**last, "where": kept}
+    if k > 2:
+        masked = rng.random(z.shape) < 0.3
+        np.put_along_axis(masked, np.expand_dims(y, -1), False, -1)
+        for low in (-INF, -1e9, -1e4):
+            yield f"masked with {low}", np.where(masked, low, z), y, last
+    if positions:
+        yield "classes second", np.moveaxis(trained(z, y), -1, 1), y, {}
+        if kind not in ("one-hot", "zeros"):
+            yield "yes or no", z, rng.integers(0, 2, z.shape), BCE
+            yield "soft yes or no", z, rng.random(z.shape), {**BCE, "pos_weight": np.full((1, k), 2.0)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_diagnose__right_calls_find_nothing(kind):
+    """A false alarm costs more than a missed mistake: who heard two does not listen to the third."""
+    for positions, k in itertools.product(SHAPES, (1, 2, 3, 10, 40)):
+        for name, z, target, options in right_calls(kind, positions, k, rng(k)):
+            with silence():
+                assert diagnose(z, target, **options) == (), (name, z.shape)
+
+
+@pytest.mark.parametrize("function", LOSSES)
+@given(data=pytest.importorskip("hypothesis.strategies").data())
+def test_diagnose__generated_calls_find_a_mean_over_nothing_only(function, data):
+    """All options of the losses: what they compute from plain logits is right, unless the mean is NaN."""
+    # Ties may be zeros and ones alone, which for the binary loss look like probabilities, and are told.
+    regimes = ["plain"] if function == BINARY else ["plain", "ties"]
+    call = data.draw(calls(function, regimes=regimes, reductions=("mean",)))
+    options = {
+        name: call.options[name] for name in call.options if name not in ("reduction", "label_smoothing")
+    }
+    x = call.x
+    if function == "nll_loss":
+        x = log_softmax(
+            x, call.options.get("axis") if call.options.get("axis") is not None else min(1, x.ndim - 1)
+        )
+    codes = {finding.code for finding in diagnose(x, call.target, loss=function, **options)}
+    loss = getattr(crossent, function)(x, call.target, **options)
+    due = {"nothing-counts"} if np.isnan(loss) else set()
+    if any(
+        np.ndim(options.get(name)) == 1 and x.ndim == 2 and 1 < x.shape[0] == x.shape[1]
+        for name in ("weight", "pos_weight")
+    ):
+        due |= {"weight-fits-two-axes"} if function == BINARY else set()
+    assert codes == due
+
+
+@pytest.mark.parametrize("function", LOSSES)
+@pytest.mark.parametrize("suffix", ["", "_grad", "_value_and_grad"])
+def test_diagnose__examples_of_the_docstrings_find_nothing(function, suffix):
+    """Nobody should be warned of a call that the documentation shows."""
+    seen = []
+
+    def record(logits, target, **options):
+        ours = {
+            n: v for n, v in options.items() if n in ("weight", "pos_weight", "ignore_index", "axis", "where")
+        }
+        seen.append(diagnose(logits, target, loss=function, **ours))
+
+    source = getattr(crossent, function + suffix).__doc__
+    names = {"np": np, function + suffix: record}
+    for example in doctest.DocTestParser().get_examples(source):
+        with contextlib.suppress(AttributeError):  # .round() of what would be a loss
+            exec(example.source, names)
+    assert seen
+    assert set(seen) == {()}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_diagnose__two_class_axes_of_one_length_find_nothing_where_both_or_neither_know(seed):
+    """Pairs are scored both ways; and what has not learned anything agrees with nothing."""
+    r = rng(seed)
+    n = int(r.choice([4, 8, 32]))
+    a = r.normal(size=(n, 16))
+    scores = a @ (a + 0.5 * r.normal(size=(n, 16))).T
+    popular = scores + 20 * r.normal(size=n)
+    for z in (scores, 0.1 * scores, popular):
+        assert diagnose(z, np.arange(n)) == ()
+        assert diagnose(z, np.arange(n), axis=0) == ()
+    untrained = r.normal(size=(n, n)) + 0.01 * r.normal(size=(16, n, n))  # knows the place alone
+    usual = np.where(r.random((16, n)) < 0.8, r.integers(0, n, n), r.integers(0, n, (16, n)))
+    sink = untrained + 5 * np.eye(n)[0][:, None]
+    for z, y in ((untrained, usual), (untrained, np.repeat(usual[:1], 16, 0)), (sink, 0 * usual)):
+        assert diagnose(z, y) == ()
+        assert diagnose(z, y, axis=-1) == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_diagnose__an_axis_that_agrees_by_accident_is_still_the_wrong_one(seed):
+    """Many places, a good model: the largest of a row is often the largest of its column."""
+    r = rng(seed)
+    y = r.integers(0, 50, (8, 50))
+    z = trained(r.normal(size=(8, 50, 50)), y)
+    evidence = only(diagnose(z, y), "class-axis").evidence
+    assert evidence["other_share"] == pytest.approx((z.argmax(axis=-1) == y).mean(), abs=0.05)
+    assert diagnose(z, y, axis=-1) == ()
+
+
+def test_diagnose__few_or_unbalanced_labels_miss_no_class():
+    """Small batches, long tails, one frequent class, images of few things."""
+    r = rng(0)
+    tail = 1 / np.arange(1, 65) ** 2
+    for k, y in (
+        (10, r.integers(0, 9, 1000)),
+        (2, np.zeros(1500, int)),
+        (64, r.choice(64, 80_000, p=tail / tail.sum())),
+        (21, np.zeros((2, 64, 64), int)),
+    ):
+        z = np.broadcast_to(np.float16(0), (*y.shape, k))
+        assert diagnose(z, y, axis=-1) == ()
+
+
+@pytest.mark.parametrize(
+    ("z", "y"),
+    [
+        ([[0.3, 0.7]], [1]),
+        ([0.3, 0.7], 1),
+        ([[0.3, 0.7], [0.7, 0.3], [0.3, 0.7], [0.7, 0.3]], [0, 1, 0, 1]),
+        ([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.0, 0.1, 0.9]], [0, 2, 2]),
+        ([[0.0, 0.00906104, 0.9905933]], [0]),
+        ([[0.5, 0.5]] * 9, [0] * 9),
+        ([[1.0]], [0]),
+        ([[0.0, -50.0], [-40.0, 0.0]], [0, 1]),
+        ([[25.0, -25.0]] * 3, [0] * 3),
+        (np.zeros((4, 3)), [1, 1, 2, 2]),
+        (np.zeros((1, 5000)), [3]),
+        (np.where(np.arange(2000) < 1500, -np.inf, 0.5), 1700),
+    ],
+)
+def test_diagnose__little_evidence_is_none(z, y):
+    """One row, few digits, equal rows."""
+    assert diagnose(z, y) == ()
+
+
+def test_diagnose__infinite_and_right_is_fine():
+    """Elements that are certain, or masked, where the target agrees."""
+    assert diagnose([INF, -INF, -INF], [1.0, 0.0, 0.0], loss=BINARY) == ()
+
+
+def test_diagnose__teachers_in_few_digits_are_fine():
+    """Rows that sum to 1 as well as bfloat16, float16 or two decimals can."""
+    q = softmax(Z.astype(np.float32))
+    cut = (q.view(np.uint32) & 0xFFFF0000).view(np.float32)
+    for target in (cut, q.astype(np.float16), np.tile([0.33, 0.33, 0.33, 0.0, 0.0], (8, 1)), q - 1e-9):
+        assert diagnose(Z, target) == ()
+
+
+# ---------------------------------------------------------------------------------------
+# never an exception
+
+
+class Hostile:
+    """As an array of another library that does not want to be one."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("detach it first")
+
+
+GARBAGE = [
+    None, "text", b"bytes", 3, -1.5, True, 1j, NAN, [], [[]], [[1], [1, 2]], {}, {"a": 1}, object(),
+         Hostile(),
+    int, ..., 10**400, np.array(["a"]), np.array(5), np.zeros((2, 0)), np.zeros((0, 3)), np.ones((2, 2, 2)),
+    np.full((3, 3), NAN), np.array([1, 2], "M8[s]"), np.array([1.5, -2]), np.array([2**63], "u8"),
+    np.array([True, False]), np.eye(3, dtype=int), np.ma.array([1.0, 2.0]), np.array([-INF, INF]),
+    np.full((3, 3), 1e308), np.array([-(2**63)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_diagnose__garbage_is_found_and_nothing_is_raised(loss):
+    """Who asks what is wrong gets an answer: that of the loss, if it has one, and no other."""
+    good = {"cross_entropy": (Z, Y), "nll_loss": (log_softmax(Z), Y), BINARY: (ZB, YB)}[loss]
+    tried = [(x, t, {}) for x, t in itertools.product(GARBAGE, repeat=2)]
+    tried += [(good[0], t, {}) for t in GARBAGE] + [(x, good[1], {}) for x in GARBAGE]
+    names = ("weight", "pos_weight", "ignore_index", "axis", "where")
+    tried += [(*good, {name: value}) for name, value in itertools.product(names, GARBAGE)]
+    for x, target, options in tried:
+        with np.errstate(all="raise"):
+            findings = diagnose(x, target, loss=loss, **options)
+        for finding in findings:
+            assert str(finding)
+            hash(finding)
+        function = getattr(crossent, loss)
+        if not set(options) <= set(inspect.signature(function).parameters):
+            continue
+        said = []
+        try:
+            function(x, target, **options)
+        except (TypeError, ValueError, IndexError, RuntimeError, OverflowError) as error:
+            said = [str(error)]
+        assert [finding.message for finding in findings if "error" in finding.evidence] == said
+        assert not said or len(findings) == 1
+
+
+def test_diagnose__an_array_that_refuses_says_why():
+    """The words of the other library are the best there are."""
+    finding = only(diagnose(Hostile(), Y), "refused")
+    assert finding.message == "detach it first"
+    assert finding.evidence == {"error": "RuntimeError"}
+
+
+@pytest.mark.parametrize("loss", ["", "mse_loss", None, [], crossent.cross_entropy])
+def test_diagnose__unknown_loss_is_an_error(loss):
+    """The one mistake that is about diagnose itself."""
+    with pytest.raises(ValueError, match="loss must be one of 'cross_entropy', 'nll_loss', 'binary_"):
+        diagnose(Z, Y, loss=loss)
+
+
+# ---------------------------------------------------------------------------------------
+# what is returned
+
+
+def test_finding__is_a_value():
+    """Compared, hashed, copied, pickled, never changed."""
+    finding = only(diagnose(softmax(Z), Y), "probabilities-as-logits")
+    same = only(diagnose(softmax(Z), Y), "probabilities-as-logits")
+    assert finding == same
+    assert {finding: 1}[same] == 1
+    assert pickle.loads(pickle.dumps(finding)) == copy.deepcopy(finding) == finding
+    with pytest.raises(AttributeError):
+        finding.code = "fine"
+    with pytest.raises(TypeError):
+        finding.evidence["rows"] = 0
+    with pytest.raises(KeyError):
+        finding.evidence["missing"]
+
+
+def test_finding__reads_well():
+    """Code, message, advice and evidence in three lines."""
+    finding = only(diagnose([[0.5, 2.0]], [2]), "labels-from-one")
+    assert str(finding).splitlines() == [
+        "labels-from-one: target[0] is 2, outside [0, 2) for K = 2 classes on the class axis 1, and not "
+        "ignore_index=-100: are labels counted from 1? Subtract 1",
+        "  write: cross_entropy(logits, target - 1)",
+        "  evidence: error='IndexError', low=2, high=2, classes=2",
+    ]
+    assert repr(finding.evidence) == "Evidence(error='IndexError', low=2, high=2, classes=2)"
+    assert dict(finding.evidence) == {"error": "IndexError", "low": 2, "high": 2, "classes": 2}
+    assert len(finding.evidence) == 4
+
+
+# ---------------------------------------------------------------------------------------
+# large inputs
+
+
+@pytest.mark.parametrize("box", [1, 7, 64])
+def test_evidence__does_not_depend_on_the_boxes(monkeypatch, box):
+    """Counts, extremes and first places are those of the whole input."""
+    z = changed(TEXT, _7_5_1=NAN, _2_1_0=-INF, _2_1_1=1e4, _6_0_2=-INF)
+    y = changed(TOKENS, _6_0=2, _1_1=-100)
+    q = changed(softmax(TEXT), _3_3_3=7.0, _5_0_0=-1.0)
+    whole = [diagnose(np.moveaxis(z, -1, 1), y), diagnose(z, q, axis=-1), diagnose(z, q, loss=BINARY)]
+    monkeypatch.setattr(evidence, "BOX", box)
+    assert whole == [diagnose(np.moveaxis(z, -1, 1), y), diagnose(z, q, axis=-1), diagnose(z, q, loss=BINARY)]
+    assert [finding.code for finding in whole[0]] == ["non-finite-logits", "infinite-loss"]
+    assert whole[0][0].evidence["first"] == (7, 5)
+    assert whole[0][1].evidence["first"] == (6, 0)
+    assert whole[0][1].evidence["rows"] == 47
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (2, 3, 5), (3, 1, 4), (0,), (2, 0, 3)])
+@pytest.mark.parametrize("box", [1, 2, 6, 15, 100])
+def test_evidence__boxes_hold_each_entry_once_and_in_order(monkeypatch, shape, box):
+    """The first place found is the first there is."""
+    monkeypatch.setattr(evidence, "BOX", box)
+    array = np.arange(int(np.prod(shape))).reshape(shape)
+    pieces = [array[part].reshape(-1) for part in evidence.boxes(shape)]
+    assert [*itertools.chain.from_iterable(pieces)] == [*range(array.size)]
+    assert all(0 < piece.size <= box for piece in pieces)
+
+
+@pytest.mark.parametrize("shape", [(300, 20_000), (1, 4_000_000), (2_000_000, 3), (2_000, 2_000)])
+def test_diagnose__memory_does_not_grow_with_the_input(shape):
+    """Rows, long rows, and rows that need a second look: their second half is wrong."""
+    z = np.zeros(shape, np.float32)
+    z[shape[0] // 2 :, 0] = 200
+    y = np.zeros(shape[0], np.int32)
+    tracemalloc.start()
+    try:
+        findings = diagnose(z, y)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert findings[0].code == "saturated-logits"
+    assert findings[0].evidence["rows"] == shape[0]
+    assert peak < MEMORY
+
+
+def test_diagnose__a_sample_without_labels_has_no_opinion():
+    """Two axes of one length, large, and one label that counts."""
+    z = np.broadcast_to(np.float16(0), (1000, 1000))
+    y = np.full(1000, -100)
+    y[1] = 1
+    assert diagnose(z, y) == ()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble", ">f4", "int32", "bool"])
+def test_diagnose__every_dtype_is_looked_at(dtype):
+    """Values, layout and byte order aside, a mistake stays one."""
+    y = Y + 1
+    assert only(diagnose(Z.astype(dtype), y), "labels-from-one").evidence["high"] == 5
+    if np.dtype(dtype).kind == "f":
+        assert only(diagnose(softmax(Z).astype(dtype), Y), "probabilities-as-logits")
+
+
+@pytest.mark.peers
+def test_diagnose__bfloat16_is_looked_at():
+    """The eight bits that bfloat16 has are enough for eight rows."""
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    assert diagnose(Z.astype(bfloat16), Y) == ()
+    assert only(diagnose(softmax(Z).astype(bfloat16), Y), "probabilities-as-logits")
+    assert diagnose(log_softmax(Z.astype(bfloat16)), Y, loss="nll_loss") == ()
