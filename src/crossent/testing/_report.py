@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Counterexample:
     problem: str
     came: str
     due: str
+    broken: Broken = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, broken: Broken, subject: Subject) -> Counterexample:
@@ -33,7 +34,7 @@ class Counterexample:
         name = subject.grad_name if gradient else subject.name
         name = name if name.isidentifier() else "gradient" if gradient else "f"
         call = broken.call.text(name, grad=gradient)
-        return cls(call, f"{broken.quantity}: {broken.problem}", broken.came, broken.due)
+        return cls(call, f"{broken.quantity}: {broken.problem}", broken.came, broken.due, broken)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ class ConformanceReport:
             if v.reason:
                 entry["reason"] = v.reason
             if v.counterexample:
-                entry |= {"why": v.law.why, "formula": v.law.formula, **vars(v.counterexample)}
+                c = v.counterexample
+                entry |= {"why": v.law.why, "formula": v.law.formula, "call": c.call}
+                entry |= {"problem": c.problem, "came": c.came, "due": c.due}
             laws.append(entry)
         whole = {
             "implementation": self.name, "spec": self.spec, "conforms": self.ok, "settings": self.settings,
