@@ -572,6 +572,13 @@ def test_laws__of_gradient_rows_leave_out_what_overflows():
     tried("gradient_rows_sum_to_zero", "log_softmax", Call("log_softmax", np.zeros((2, 2)), None, {}, g))
 
 
+def test_laws__of_weights_know_that_losses_may_cancel():
+    """Log-probabilities above 0 make losses below 0; found by 1,000 examples with the seed 2."""
+    x = np.array([[-98.0, 0.0, 0.0], [-20.0, 0.0, 0.0], [117.6, 0.0, 0.0]])
+    options = {"reduction": "sum", "weight": np.array([3.5, 1.5, 3.5])}
+    tried("the_loss_is_linear_in_the_weights", "nll_loss", Call("nll_loss", x, np.array([0, 0, 0]), options))
+
+
 def test_smaller_calls__of_maps_cut_the_cotangent_too():
     """A cotangent has the classes of the logits where the value has."""
     call = Call("softmax", np.ones((2, 3)), None, {}, np.arange(6.0).reshape(2, 3))

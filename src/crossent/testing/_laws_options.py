@@ -90,6 +90,7 @@ def the_loss_is_linear_in_the_weights(s: Subject, call: Call) -> None:
     v = w[::-1] + call.x.dtype.type(0.5)
     due, size = total(call.result, s.value(base), s.value(call.having(weight=v)))
     both = call.having(weight=w + v)
+    size = np.maximum(size, exact(both).value_scale)  # the losses may have both signs, and cancel
     s.digits(both, "value", s.value(both), due, scale=size, times=3.0)
 
 
