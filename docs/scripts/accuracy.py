@@ -23,6 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from page_parts import GREY, between_marks, plotting, save
 
 import crossent
 from crossent.testing import measure as meter
@@ -447,7 +448,6 @@ def worst_in_units(actual, exact):
 
 # -- the picture -----------------------------------------------------------------------------------
 
-GREY = "#808080"
 STYLES = {  # colour, width, dashes: curves that coincide show through each other
     "scikit-learn": ("#a1743f", 5.0, "solid"),
     "SciPy": ("#b06ae0", 3.6, "solid"),
@@ -461,18 +461,7 @@ FLOOR = 1e-17
 
 def draw(curves, path):
     """Draw ``curves[library][dtype] = (loss, gradient)``, relative errors for each unit of the margin."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams.update(
-        {
-            "svg.fonttype": "path", "svg.hashsalt": "crossent", "font.size": 10.5,
-            "font.family": "DejaVu Sans", "text.color": GREY, "axes.labelcolor": GREY,
-            "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
-        }
-    )  # fmt: skip
+    plt = plotting()
     figure, axes = plt.subplots(2, 2, figsize=(9.6, 7.4), sharey=True, sharex="col", facecolor="none")
     lines = {}
     for column, dtype in enumerate(DTYPES):
@@ -512,9 +501,7 @@ def draw(curves, path):
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0, 1, 0.945), h_pad=1.6, w_pad=1.4)
     path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
-    # Lines end in a space, which is nothing but noise in a diff.
-    path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")
+    save(figure, path)
     return figure
 
 
@@ -917,12 +904,8 @@ def write_bounds():
     """Put the two tables between their marks in docs/numerics.md."""
     path = DOCS / "numerics.md"
     text = path.read_text(encoding="utf-8")
-    for name, written in (("parts", parts_table()), ("bounds", bounds_table())):
-        before, mark, rest = text.partition(f"<!-- {name}: written by docs/scripts/accuracy.py -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->\n")
-        assert mark, "docs/numerics.md has lost its marks"
-        assert end, "docs/numerics.md has lost its marks"
-        text = f"{before}{mark}\n{written}\n\n{end}{after}"
+    parts = {"parts": parts_table(), "bounds": bounds_table()}
+    text = between_marks(text, parts, "numerics.md", "accuracy.py")
     path.write_text(text, encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
-from performance import BLUE, GREEN, GREY, ORANGE, plotting, save
+from page_parts import BLUE, GREEN, GREY, OPEN, ORANGE, plotting, save
 
 import crossent
 from crossent import exact
@@ -39,7 +39,7 @@ def run_blocks(page):
 
 
 def two_panels(height=4.3):
-    figure, axes = plotting().subplots(1, 2, figsize=(9.6, height), facecolor="none")
+    figure, axes = plotting(**OPEN).subplots(1, 2, figsize=(9.6, height), facecolor="none")
     for ax in axes:
         ax.grid(color=GREY, alpha=0.2, linewidth=0.7)
     return figure, axes
@@ -106,7 +106,7 @@ def gradients():
     """Error of a difference over its step."""
     of = run_blocks("gradients")
     points, truth = of["points"], of["truth"]
-    figure, ax = plotting().subplots(figsize=(9.6, 5.6), facecolor="none")
+    figure, ax = plotting(**OPEN).subplots(figsize=(9.6, 5.6), facecolor="none")
     steps = 10.0 ** -np.linspace(0, 12, 97)
     for name, rule, colour in (
         ("one-sided, float64", of["naive_one_sided"], ORANGE),

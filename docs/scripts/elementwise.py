@@ -9,12 +9,12 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
+from page_parts import BLUE, GREEN, GREY, ORANGE, plotting, save
 
 import crossent
 from crossent import exact
 
 PICTURES = Path(__file__).resolve().parents[1] / "pictures"
-GREY, BLUE, ORANGE, GREEN = "#808080", "#3b82f6", "#e8590c", "#2f9e44"  # on white and on black
 FLOOR = 2e-17
 
 
@@ -159,18 +159,7 @@ def draw_divergence(plt):
 
 def main():
     """Write every picture."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams.update(
-        {
-            "svg.fonttype": "path", "svg.hashsalt": "crossent", "font.size": 10.5,
-            "font.family": "DejaVu Sans", "text.color": GREY, "axes.labelcolor": GREY,
-            "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
-        }
-    )  # fmt: skip
+    plt = plotting()
     drawn = {
         "softplus": draw_softplus, "sigmoid": draw_sigmoid,
         "binary_loss": draw_binary_loss, "divergence": draw_divergence,
@@ -178,10 +167,7 @@ def main():
     for name, draw in drawn.items():
         figure = draw(plt)
         figure.tight_layout(w_pad=2)
-        path = PICTURES / f"{name}.svg"
-        figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
-        # Lines end in a space, which is nothing but noise in a diff.
-        path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")
+        save(figure, PICTURES / f"{name}.svg")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from page_parts import between_marks
 
 from crossent.testing import _pairs
 from crossent.testing.measure import dispatched_features
@@ -105,16 +106,6 @@ def tables(by_setting, version):
     return {"functions": "\n".join(head + rows), "rare": rare}
 
 
-def write(parts, text):
-    for name, part in parts.items():
-        before, start, rest = text.partition(f"<!-- {name}: written by docs/scripts/functions.py -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->\n")
-        assert start, f"docs/numerics.md has lost the mark before {name}"
-        assert end, f"docs/numerics.md has lost the mark behind {name}"
-        text = f"{before}{start}\n{part}\n\n{end}{after}"
-    return text
-
-
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--quick", action="store_true")
@@ -135,7 +126,8 @@ def main():
     if chosen.quick:
         print(*parts.values(), sep="\n\n")
     else:
-        PAGE.write_text(write(parts, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        text = between_marks(PAGE.read_text(encoding="utf-8"), parts, PAGE.name, Path(__file__).name)
+        PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import os
 import re
 from pathlib import Path
 
+from page_parts import BLUE, GREEN, GREY, ORANGE, TRANSPARENT, plotting, save
+
 DOCS = Path(__file__).resolve().parents[1]
-GREY, BLUE, ORANGE, GREEN = "#808080", "#3b82f6", "#e8590c", "#2f9e44"  # on white and on black
 
 
 def run_page(path):
@@ -29,33 +30,9 @@ def run_page(path):
     return names
 
 
-def plotting():
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams.update(
-        {
-            "svg.fonttype": "path", "svg.hashsalt": "crossent", "font.size": 10.5,
-            "font.family": "DejaVu Sans", "text.color": GREY, "axes.labelcolor": GREY,
-            "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY, "axes.facecolor": "none",
-            "axes.titlesize": 11,
-        }
-    )  # fmt: skip
-    return plt
-
-
-def save(figure, path):
-    figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
-    # Lines end in a space, which is nothing but noise in a diff.
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
-
-
 def draw_reliability(page, path):
     """Share of malignant tumours over the predicted probability, a line for each model."""
-    figure, ax = plotting().subplots(figsize=(6.4, 4.8), facecolor="none")
+    figure, ax = plotting(**TRANSPARENT).subplots(figsize=(6.4, 4.8), facecolor="none")
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="calibrated")
     lines = (("plain", BLUE, "o-"), ("weighted", ORANGE, "s-"), ("corrected", GREEN, "^--"))
     titles = {"plain": "no weights", "weighted": f"pos_weight = {page['c']:.2f}"}
@@ -76,7 +53,7 @@ def draw_reliability(page, path):
 
 def draw_border(page, path):
     """The labels of the first image, and what each of its pixels costs."""
-    plt = plotting()
+    plt = plotting(**TRANSPARENT)
     from matplotlib.colors import ListedColormap
 
     figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.2), facecolor="none")

@@ -5,13 +5,10 @@ Minus the log-probability of the likelier of two classes, in float32, by two for
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from page_parts import plotting, save
 
 from crossent import log_softmax
-
-matplotlib.use("svg")
-from matplotlib import pyplot as plt
 
 PICTURE = Path(__file__).resolve().parents[1] / "pictures" / "log_softmax_margin.svg"
 GREY, BLUE, RED = "#7d8590", "#2f86eb", "#e5484d"  # seen on white and on black
@@ -27,14 +24,7 @@ def main() -> None:
     margin = np.linspace(8, 24, 1601, dtype=np.float32)
     z = np.stack([np.zeros_like(margin), margin], axis=1)
     naive = -naive_shifted_log_softmax(z)[:, 1]
-    plt.rcParams.update(
-        {
-            "svg.fonttype": "path", "svg.hashsalt": "crossent", "font.size": 10.5,
-            "font.family": "DejaVu Sans", "text.color": GREY, "axes.labelcolor": GREY,
-            "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY,
-        }
-    )  # fmt: skip
-    figure, ax = plt.subplots(figsize=(7.2, 3.9), facecolor="none")
+    figure, ax = plotting(GREY).subplots(figsize=(7.2, 3.9), facecolor="none")
     ax.set_facecolor("none")
     ax.set_yscale("log")
     ax.set_xlim(8, 24)
@@ -51,9 +41,7 @@ def main() -> None:
     ax.set_ylabel("minus log-probability (nats)")
     ax.legend(frameon=False)
     figure.tight_layout()
-    figure.savefig(PICTURE, transparent=True, metadata={"Date": None, "Creator": None})
-    # Lines end in a space, which is nothing but noise in a diff.
-    PICTURE.write_text("\n".join(line.rstrip() for line in PICTURE.read_text().splitlines()) + "\n")
+    save(figure, PICTURE)
 
 
 if __name__ == "__main__":

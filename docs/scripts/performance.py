@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 from benchmark_calls import NEEDS
 from benchmark_tables import (
@@ -33,12 +34,12 @@ from benchmark_tables import (
     slope,
     threads_table,
 )
+from page_parts import BLUE, GREY, OPEN, ORANGE, between_marks, plotting, save
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 RAW = DOCS / "performance.json"
 LANGUAGE_MODELS = ("lm-small", "lm-llama", "lm-last-axis")
-GREY, BLUE, ORANGE, GREEN = "#808080", "#3b82f6", "#e8590c", "#2f9e44"  # on white and on black
 
 
 def run(path, quick):
@@ -166,45 +167,16 @@ PARTS = {
 
 def write(raw, text):
     """Put each part between its two marks."""
-    for name, part in PARTS.items():
-        before, start, rest = text.partition(f"<!-- {name}: written by docs/scripts/performance.py -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->\n")
-        assert start, f"docs/performance.md has lost the mark before {name}"
-        assert end, f"docs/performance.md has lost the mark behind {name}"
-        text = f"{before}{start}\n" + "\n".join(part(raw)) + f"\n\n{end}{after}"
-    return text
+    parts = {name: "\n".join(part(raw)) for name, part in PARTS.items()}
+    return between_marks(text, parts, "performance.md", "performance.py")
 
 
 # -- pictures --------------------------------------------------------------------------------------
 
 
-def plotting():
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams.update(
-        {
-            "svg.fonttype": "path", "svg.hashsalt": "crossent", "font.size": 10.5,
-            "font.family": "DejaVu Sans", "text.color": GREY, "axes.labelcolor": GREY,
-            "axes.edgecolor": GREY, "xtick.color": GREY, "ytick.color": GREY, "axes.facecolor": "none",
-            "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11,
-        }
-    )  # fmt: skip
-    return plt
-
-
-def save(figure, path):
-    figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
-    # Lines end in a space, which is nothing but noise in a diff.
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join(one.rstrip() for one in lines) + "\n", encoding="utf-8")
-
-
 def draw_scaling(raw, path):
     """Time an element over the number of elements: a flat line grows as the input does."""
-    figure, axes = plotting().subplots(1, 2, figsize=(9.6, 5.6), sharey=True, facecolor="none")
+    figure, axes = plotting(**OPEN).subplots(1, 2, figsize=(9.6, 5.6), sharey=True, facecolor="none")
     fixed = {"rows": "N×1,000", "classes": "64×K"}
     for ax, (name, points) in zip(axes, raw["growth"].items(), strict=True):
         counts = sorted({point["threads"] for point in points})
@@ -231,7 +203,7 @@ def draw_scaling(raw, path):
 def draw_roofline(raw, path):
     """Each row of the table: its floors, crossent and the fastest peer, in nanoseconds a logit."""
     results = kept_results(raw)
-    figure, ax = plotting().subplots(figsize=(9.6, 0.31 * len(results) + 1.5), facecolor="none")
+    figure, ax = plotting(**OPEN).subplots(figsize=(9.6, 0.31 * len(results) + 1.5), facecolor="none")
     y = np.arange(len(results))[::-1]
     each = [1e9 / result.case.size for result in results]
 
