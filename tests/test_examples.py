@@ -17,32 +17,13 @@ from pages import ROOT, relative
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=relative)
-def test_examples__run_and_keep_their_claims(path, tmp_path):
-    """Each example ends by asserting what it claims."""
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")  # it may draw beside itself
-    package = str(Path(crossent.__file__).parents[1])  # the one that is tested
-    search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    run = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", tmp_path / relative(path)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": search},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
-def run_benchmark(tmp_path, *options):
-    """Run it as a user does, and return what it printed."""
+def run_program(folder, *command):
+    """Run a program as a user does, with the package that is tested, and return what it printed."""
     package = str(Path(crossent.__file__).parents[1])
     search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     run = subprocess.run(
-        [sys.executable, ROOT / "examples" / "benchmark.py", *options],
-        cwd=tmp_path,
+        [sys.executable, *command],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": search},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -52,6 +33,18 @@ def run_benchmark(tmp_path, *options):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=relative)
+def test_examples__run_and_keep_their_claims(path, tmp_path):
+    """Each example ends by asserting what it claims."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")  # it may draw beside itself
+    run_program(tmp_path, "-W", "error::RuntimeWarning", tmp_path / relative(path))
+
+
+def run_benchmark(tmp_path, *options):
+    """Return what the benchmark printed."""
+    return run_program(tmp_path, ROOT / "examples" / "benchmark.py", *options)
 
 
 def test_benchmark__needs_no_other_library(tmp_path):
