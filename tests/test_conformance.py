@@ -435,26 +435,14 @@ def test_report__a_digit_that_is_met_late_is_told_as_a_digit():
 
     about = next(law for law in LAWS if law.name == "nan_stays_in_its_position")
     other = replace(about, name="other", check=check)
-    report = conformance_report(
-        almost,
-        "softplus",
-        laws=["value_is_the_definition", other],
-        dtypes=["float64"],
-        max_examples=1,
-        seed=3,
-    )
+    laws = ["value_is_the_definition", other]
+    given = {"laws": laws, "dtypes": ["float64"], "max_examples": 1, "seed": 3}
+    report = conformance_report(almost, "softplus", **given)
     words = {v.law.name: v.word for v in report.verdicts}
     assert words == {"value_is_the_definition": "broken", "other": "holds"}
     assert not report.keeps_digits
     assert report.verdicts[0].counterexample.call == "almost(np.array([1.5]))"
-    tests = conformance_tests(
-        almost,
-        "softplus",
-        laws=["value_is_the_definition", other],
-        dtypes=["float64"],
-        max_examples=1,
-        seed=3,
-    )()
+    tests = conformance_tests(almost, "softplus", **given)()
     tests.test_value_is_the_definition()
     with pytest.raises(ConformanceError, match="value_is_the_definition"):
         tests.test_other()

@@ -153,10 +153,9 @@ def conformance_report(
     >>> report.ok
     True
     """
-    chosen = _chosen(laws)
+    about = _about(spec, laws)
     made = subject(implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance)
-    run = _Run(made, max_examples, secrets.randbelow(2**32) if seed is None else seed)
-    about = [each for each in chosen if spec in each.specs]
+    run = _Run(made, max_examples, seed)
     for each in about:
         verdict = run.verdict(each)
         if progress is not None:
@@ -196,12 +195,12 @@ def conformance_tests(
     >>> TestSigmoid = conformance_tests(crossent.sigmoid, "sigmoid", max_examples=5, seed=1)
     >>> TestSigmoid().test_value_is_the_definition()
     """
-    chosen = [each for each in _chosen(laws) if each.passed_over(Subject(spec, implementation)) != _OTHER]
+    chosen = _about(spec, laws)
 
     @cache
     def run() -> _Run:
         made = subject(implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance)
-        return _Run(made, max_examples, secrets.randbelow(2**32) if seed is None else seed)
+        return _Run(made, max_examples, seed)
 
     def test_of(each: Law) -> Callable[[Any], None]:
         def test(self: Any) -> None:
@@ -225,7 +224,9 @@ def conformance_tests(
     return type("TestConformance", (), {"__doc__": f"The laws of {spec}.", **methods})
 
 
-_OTHER = "is not about this function"
+def _about(spec: str, laws: Iterable[str | Law] | None) -> list[Law]:
+    """Those of the chosen laws that say something about a function."""
+    return [each for each in _chosen(laws) if spec in each.specs]
 
 
 def _chosen(laws: Iterable[str | Law] | None) -> tuple[Law, ...]:
@@ -242,8 +243,9 @@ def _chosen(laws: Iterable[str | Law] | None) -> tuple[Law, ...]:
 class _Run:
     """Verdicts on one implementation, each law tried once."""
 
-    def __init__(self, made: Subject, max_examples: int, seed: int) -> None:
-        self.made, self.max_examples, self.seed = made, max_examples, seed
+    def __init__(self, made: Subject, max_examples: int, seed: int | None) -> None:
+        self.made, self.max_examples = made, max_examples
+        self.seed = secrets.randbelow(2**32) if seed is None else seed
         self.known: dict[str, Verdict] = {}
 
     @property
