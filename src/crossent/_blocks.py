@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from crossent import _threads
 from crossent._half import convert
@@ -29,7 +30,7 @@ _COLUMN_BYTES = 64  # what vectors (n,) add to a column of few classes
 _NAMES = tuple(f"operand {i}" for i in range(8))  # of the rooms of their blocks
 _SMALL = 1 << 16  # bytes of an input whose rows are taken as one: the next does not matter there
 _SHORT = 1024  # columns: up to here the second index costs less than making one of two
-_columns = np.arange(_SHORT)
+_columns = np.arange(1 << 15)  # as many as a block of the fewest classes has
 _BUFFER = 1024  # elements: NumPy copies rows shorter than its buffer before it broadcasts over them
 
 
@@ -132,9 +133,13 @@ class Block:
             k[better], m[better] = here[better] + cut.start, top[better]
         return k, m
 
+    def extreme(self, of: np.ufunc, axis: int | None = None) -> Any:
+        """Return the least or largest of all entries, or with `axis` 0 of each column ``(n,)``; or NaN."""
+        return of.reduce([of.reduce(self[cut], axis) for cut in self.cuts])
+
     def sum(self, terms: Callable[[Cut], Array]) -> Array:
         """Add ``terms(cut)`` of shape ``(k, n)`` over all classes, in float64 or wider: ``(n,)``."""
-        parts = [row_sum(terms(cut)) for cut in self.cuts]
+        parts = [row_sum(terms(cut), self.dtype) for cut in self.cuts]
         return parts[0] if len(parts) == 1 else row_sum(np.stack(parts))
 
 
@@ -424,14 +429,13 @@ def _merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int 
 def _entries(a: Array, k: Array) -> tuple[Array, Any]:
     """Return memory and index of ``a[k]`` for ``a (K, n)`` and ``k (n,)``: one index is faster than two."""
     n = len(k)
-    if n > _SHORT:
-        columns = np.arange(n)
-        if a.flags.c_contiguous:
-            return a.reshape(-1), k * n + columns
-        if a.T.flags.c_contiguous:
-            return a.T.reshape(-1), columns * len(a) + k
+    columns = _columns[:n] if n <= len(_columns) else np.arange(n)
+    if n <= _SHORT or min(a.strides) <= 0:
         return a, (k, columns)
-    return a, (k, _columns[:n])
+    down, right = (stride // a.itemsize for stride in a.strides)
+    size = 1 + (len(a) - 1) * down + (n - 1) * right  # with what lies between the rows
+    at = k * down + columns if right == 1 else k + columns * right
+    return as_strided(a, (size,), (a.itemsize,)), at
 
 
 def _argmax(z: Array) -> Array:

@@ -60,15 +60,17 @@ def _split(a: Array) -> tuple[Array, Array]:
     return high, a - high
 
 
-def row_sum(a: Array) -> Array:
+def row_sum(a: Array, dtype: np.dtype[Any] | None = None) -> Array:
     """Sum ``a`` of shape ``(K, n)`` over its first axis, in float64 or wider: shape ``(n,)``.
 
-    Error bound for terms of one sign, in roundings of the terms' dtype: two where there are many
-    terms, whose first two halvings are plain, and one for the result. `a` is left as it was.
+    Error bound for terms of one sign, in roundings of `dtype`, that of the terms if there is none: two
+    where there are many terms, whose first two halvings are plain, and one for the result. `a` is left
+    as it was.
     """
     if len(a) > _HALVED:
         a = _halve(_halve(a, "half"), "quarter")
-    if a.dtype != wide(a.dtype):  # float32 terms: float64 has digits to spare
+    dtype = dtype or a.dtype
+    if dtype != wide(dtype):  # float32: float64 has digits to spare
         return _plain_sum(a)
     return _exact_sum(a)
 

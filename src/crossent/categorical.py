@@ -384,6 +384,7 @@ class _Blend:
         self._problem = problem
         self._others = Fraction(s) / len(problem.x)
         self._label = 1 - Fraction(s)
+        self._both = self._label + self._others
         self._kept: dict[str, Array] = {}  # what holds for all classes
         self._total: tuple[Array, Array] | None = None
 
@@ -405,15 +406,15 @@ class _Blend:
 
     def of_q(self, y: Array | slice) -> Array:
         """Return ``w (1 - s)`` of classes `y`: what a probability is multiplied by."""
-        return self._product(y, self._label)
+        return self._product(y, self._label).astype(self._problem.work, copy=False)
 
     def spread(self, y: Array | slice) -> Array:
         """Return ``w s / K`` of classes `y`."""
-        return self._product(y, self._others)
+        return self._product(y, self._others).astype(self._problem.work, copy=False)
 
     def label(self, y: Array) -> Array:
         """Return ``w (1 - s + s / K)`` of labels `y`."""
-        return product(self._weights(y), self._label + self._others)
+        return self._product(y, self._both)
 
     def total(self, cuts: list[Cut]) -> tuple[Array, Array]:
         """Return the sum of `spread` over all classes, to twice its digits."""
@@ -430,15 +431,13 @@ class _Blend:
         return high, low
 
     def _product(self, y: Array | slice, factor: Fraction) -> Array:
-        w, work = self._weights(y), self._problem.work
-        if work != w.dtype:  # float32 does not notice float64's roundings
-            rounded: Array = (w * w.dtype.type(float(factor))).astype(work)
-            return rounded
-        return product(w, factor)
-
-    def _weights(self, y: Array | slice) -> Array:
         w = self._problem.weights(y)
-        return np.ones(1, self._problem.wide) if w is None else w
+        if w is None:
+            w = np.ones(1, self._problem.wide)
+        if self._problem.work != w.dtype:  # float32 does not notice float64's roundings
+            w *= float(factor)
+            return w
+        return product(w, factor)
 
 
 class _Blended(Distribution):

@@ -356,25 +356,30 @@ class Exponentials:
     k: Array  # (n,) the class that is kept apart
     own: Array  # (n,) wide: its term
     rest: Array  # (n,) wide: r, the sum of the others
-    total: Array  # (n,) wide: s = own + rest, at least 1
-    shift: Array | None = None  # (n,) c, None for 0
+    total: Array  # (n,) wide: s = own + rest
+    shift: Array | None = None  # (n,) wide: c, None for 0
+    exact: bool = False  # whether z - c has no rounding error
     others: Array | None = None  # (K, n) exp(z - c), 0 at k; None for too many classes to keep
 
     def __getitem__(self, cut: Cut) -> Array:
         """Return the terms of a cut of classes, 0 at the class that is kept apart."""
         if self.others is None:
-            return _terms(self.z[cut], cut, self.k, self.shift).astype(self.z.dtype, copy=False)
+            e = _terms(self.z[cut], cut, self.k, self.shift, self.exact)
+            return e.astype(self.z.dtype, copy=False)
         return self.others[cut.start : cut.stop]
 
 
-# The sums for which no shift is needed, by dtype: s >= 1 and s <= the second number, r >= the first.
+# The sums for which no shift is needed, by dtype: s <= the second number, r >= the first, and s >= 1 or
+# no logit less than _LOW.
 # * s >= 1: a term is no smaller than its probability, so that every probability that is a normal number
-#   comes from a normal term.
+#   comes from a normal term. No logit less than _LOW: all terms are normal numbers.
 # * r >= 2**30 times the smallest normal number, at least: the absolute errors of fewer than 2**30
 #   subnormal terms do not reach its digits.
-# * The upper limits keep r / own finite for own >= _SMALLEST_OWN, and cotangents divided by s normal.
-_NO_SHIFT = {np.dtype(np.float32): (2.0**-90, 2.0**60)}
+# * The upper limits leave room for the terms' squares in the wide dtype, keep r / own finite for
+#   own >= _SMALLEST_OWN, and let no sum overflow.
+_NO_SHIFT = {np.dtype(np.float32): (2.0**-90, 2.0**110)}
 _NO_SHIFT_WIDE = (2.0**-900, 2.0**64)
+_LOW = -60.0
 _SMALLEST_OWN = 2.0**-500
 _KEPT_BYTES = 1 << 22  # exponentials of one row that are kept; those of longer ones are computed again
 _HEADROOM = 64.0
@@ -385,20 +390,46 @@ def exponentials(z: Block, k: Array) -> Exponentials:
 
     The rounding of ``z - m`` is what costs softmax its digits: an error of half an ulp of ``z - m``
     becomes a relative error of the exponential, 30 ulp and more. Hence no shift where none is
-    needed, and elsewhere one whose rounding error is put back, ``exp(d + low) = exp(d) (1 + low)``.
-    The choice is a column's own: its bits do not depend on the columns beside it.
+    needed; one that has no rounding error where all logits are negative; and elsewhere one whose rounding
+    error is put back, ``exp(d + low) = exp(d) (1 + low)``. The choice is a column's own: its bits do
+    not depend on the columns beside it.
     """
     low, high = _NO_SHIFT.get(z.dtype, _NO_SHIFT_WIDE)
     e = _exponentials(z, k, None)
-    if e.total.min() >= 1 and e.total.max() <= high and e.rest.min() >= low:  # False with a NaN
+    inside = e.total.max() <= high and e.rest.min() >= low  # False with a NaN
+    if inside and (e.total.min() >= 1 or z.extreme(np.minimum) >= _LOW):
+        return e
+    safe = (e.total >= 1) & (e.total <= high)
+    if not safe.all():
+        bottom = z.extreme(np.minimum, axis=0)  # (n,)
+        safe |= (e.total < 1) & (bottom >= _LOW)
+        c = np.where(safe, 0, _exact_shift(z, bottom))
+        if c.any():
+            e = _exponentials(z, k, c, exact=True)
+            safe |= c != 0
+    safe &= e.rest >= low
+    if safe.all():
         return e
     if len(z.cuts) > 1:  # hence one column
         return _shifted(z, k)
-    safe = (e.total >= 1) & (e.total <= high) & (e.rest >= low)  # (n,)
-    e.shift = np.zeros_like(e.own)
+    if e.shift is None:
+        e.shift = np.zeros_like(e.own)
     for some in _parts(safe):
         _replace(e, some, _shifted(z.columns(some), k[some]))
     return e
+
+
+def _exact_shift(z: Block, bottom: Array) -> Array:
+    """Return whole numbers ``c (n,)`` for which ``z - c`` has no rounding error, 0 where there is none.
+
+    It has none if it is no larger than ``z``: as a multiple of the last digit of ``z``, which ``c`` is,
+    too, it is then a number of that dtype. That goes for a ``c`` below the maximum where all logits are
+    at most -1/2, and for one that leaves the maximum at 60 where all are at least ``c / 2``.
+    """
+    top = z.extreme(np.maximum, axis=0)
+    c: Array = np.floor(np.where(top < 0, top, top + _LOW)).astype(wide(z.dtype))
+    exact = (top <= -0.5) | ((c > 0) & (bottom >= c / 2))
+    return np.where(exact, c, 0)
 
 
 def _parts(safe: Array) -> list[Array] | list[slice]:
@@ -425,35 +456,39 @@ def _shifted(z: Block, k: Array) -> Exponentials:
     return e
 
 
-def _exponentials(z: Block, k: Array, shift: Array | None) -> Exponentials:
+def _exponentials(z: Block, k: Array, shift: Array | None, *, exact: bool = False) -> Exponentials:
     others = None
-    if len(z.cuts) == 1:  # a shift is for some columns: those of the others must not be lost
-        others = room_like("exp", z[z.cuts[0]]) if shift is None else np.empty_like(z[z.cuts[0]])
+    if len(z.cuts) == 1:  # an inexact shift is for some columns: those of the others must not be lost
+        whole = z[z.cuts[0]]
+        others = room_like("exp", whole) if exact or shift is None else np.empty_like(whole)
     elif len(z) * z.dtype.itemsize <= _KEPT_BYTES:
         others = room("exp", z.shape, z.dtype)
 
     def terms(cut: Cut) -> Array:
         out = None if others is None else others[cut.start : cut.stop]
-        return _terms(z[cut], cut, k, shift, out)
+        return _terms(z[cut], cut, k, shift, exact, out)
 
     rest = z.sum(terms)  # (n,)
     own = _powers(z.pick(k).astype(wide(z.dtype)), shift)  # (n,)
-    return Exponentials(z, k, own, rest, own + rest, shift, others)
+    return Exponentials(z, k, own, rest, own + rest, shift, exact, others)
 
 
-def _terms(z: Array, cut: Cut, k: Array, shift: Array | None, out: Array | None = None) -> Array:
+def _terms(z: Array, cut: Cut, k: Array, shift: Array | None, exact: bool, out: Array | None = None) -> Array:
     """Return the terms of a cut as they add up, and leave them in `out` as they multiply."""
-    e = _powers(z, shift, room_like("exp", z) if out is None else out)
+    e = _powers(z, shift, exact, room_like("exp", z) if out is None else out)
     cut.put(e, k, 0)
     if out is not None and out is not e:
         out[...] = e
     return e
 
 
-def _powers(z: Array, shift: Array | None, room: Array | None = None) -> Array:
-    """Return ``exp(z - shift)``, in `room` if there is no shift."""
+def _powers(z: Array, shift: Array | None, exact: bool = False, room: Array | None = None) -> Array:
+    """Return ``exp(z - shift)``, in `room` if there is no shift or an exact one."""
     if shift is None:
         return np.exp(z, out=room)
+    if exact:
+        d: Array = np.subtract(z, shift.astype(z.dtype), out=room)
+        return np.exp(d, out=d)
     if z.dtype != shift.dtype:  # float64 has room for all digits of the difference that count
         d = np.subtract(z, shift, out=room_like("shifted", z, shift.dtype))
         return np.exp(d, out=d)
@@ -527,13 +562,16 @@ def scale(e: Array, c: Array, power: Array, out: Array) -> None:
     """Write ``e * c * power`` for ``e (K, n)``: in one step where no digit is lost by it."""
     both = c * power
     size = np.abs(both)
-    tiny = np.finfo(out.dtype).tiny
-    if size.min(initial=tiny) >= tiny:
+    info = np.finfo(out.dtype)
+    if size.min(initial=info.tiny) >= info.tiny and size.max(initial=0) <= info.max:
         np.multiply(e, both.astype(out.dtype), out=out, casting="same_kind")
         return
-    small = (size < tiny) & (c != 0)
+    small = (size < info.tiny) & (c != 0)
+    large = np.flatnonzero((size > info.max) & (power > 1))  # by a sum of less than 1
+    grown = e[:, large] * (2 * power[large]).astype(out.dtype)  # `e` may be the memory of `out`
     np.multiply(e, np.where(small, c, both).astype(out.dtype), out=out, casting="same_kind")
     out[:, small] *= power[small].astype(out.dtype)
+    out[:, large] = grown * (c[large] / 2).astype(out.dtype)
 
 
 def _logsumexp_rows(z: Block) -> Array:
