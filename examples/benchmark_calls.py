@@ -39,11 +39,13 @@ class Case:
     options: tuple[str, ...] = ()  # of "weight", "ignore_index", "label_smoothing", "pos_weight"
     grad: bool = False  # value and gradient
     inplace: bool = False  # crossent only: out=logits
+    offset: float = 0.0  # of the logits
 
     @property
     def title(self) -> str:
         shape = "×".join(map(str, self.shape))
         more = [self.dtype] * (self.dtype != "float32") + [f"axis={self.axis}"] * (self.axis != 1)
+        more += [f"around {self.offset:g}"] * (self.offset != 0)
         kind = "" if self.function.endswith("softmax") else ", value+grad" if self.grad else ", value"
         return f"{self.name} {' '.join([shape, *more])}{kind}{' out=logits' if self.inplace else ''}"
 
@@ -85,7 +87,9 @@ CASES = [
     *both("lm-small", (1024, 50257)),
     *both("lm-llama", (256, 128256)),
     *both("lm-last-axis", (8, 128, 50257), axis=-1),
+    *both("lm-offset", (256, 50257), offset=-80.0),
     *both("segmentation", (4, 21, 256, 256)),
+    *both("two-classes", (262144, 2)),
     *both("options", (1024, 32000), options=("weight", "ignore_index", "label_smoothing")),
     *both("soft-targets", (1024, 1000), target="soft"),
     *both("bce", (4096, 1000), "bce", "binary"),
@@ -107,7 +111,7 @@ class Data:
 
 def make_data(case: Case) -> Data:
     rng = np.random.default_rng(0)
-    logits = (3 * rng.standard_normal(case.shape, np.float32)).astype(case.dtype)
+    logits = (case.offset + 3 * rng.standard_normal(case.shape, np.float32)).astype(case.dtype)
     positions = list(case.shape)
     classes = positions.pop(case.axis)
     target: Any = rng.integers(0, classes, positions)

@@ -20,6 +20,7 @@ Reference: P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the l
 softmax functions", IMA Journal of Numerical Analysis 41 (2021).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -380,6 +381,7 @@ class Exponentials:
 _NO_SHIFT = {np.dtype(np.float32): (2.0**-90, 2.0**110)}
 _NO_SHIFT_WIDE = (2.0**-900, 2.0**64)
 _LOW = -60.0
+_FORESEE = 1 << 15  # logits of a block: to look at fewer costs more than it saves
 _SMALLEST_OWN = 2.0**-500
 _KEPT_BYTES = 1 << 22  # exponentials of one row that are kept; those of longer ones are computed again
 _HEADROOM = 64.0
@@ -395,15 +397,16 @@ def exponentials(z: Block, k: Array) -> Exponentials:
     not depend on the columns beside it.
     """
     low, high = _NO_SHIFT.get(z.dtype, _NO_SHIFT_WIDE)
-    e = _exponentials(z, k, None)
+    c = _foreseen_shift(z, high)
+    e = _exponentials(z, k, c, exact=c is not None)
     inside = e.total.max() <= high and e.rest.min() >= low  # False with a NaN
     if inside and (e.total.min() >= 1 or z.extreme(np.minimum) >= _LOW):
         return e
-    safe = (e.total >= 1) & (e.total <= high)
+    safe = (e.total >= 1) & (e.total <= high)  # (n,)
     if not safe.all():
-        bottom = z.extreme(np.minimum, axis=0)  # (n,)
+        top, bottom = z.extreme(np.maximum, axis=0), z.extreme(np.minimum, axis=0)
         safe |= (e.total < 1) & (bottom >= _LOW)
-        c = np.where(safe, 0, _exact_shift(z, bottom))
+        c = np.where(safe, 0, _exact_shift(top, bottom))
         if c.any():
             e = _exponentials(z, k, c, exact=True)
             safe |= c != 0
@@ -419,15 +422,32 @@ def exponentials(z: Block, k: Array) -> Exponentials:
     return e
 
 
-def _exact_shift(z: Block, bottom: Array) -> Array:
+def _foreseen_shift(z: Block, high: float) -> Array | None:
+    """Return `_exact_shift` where every column will turn out to need it and to have one, else None.
+
+    It saves exponentials that are of no use. A look at the first class tells whether to look further.
+    """
+    if z.shape[0] * z.shape[1] < _FORESEE:
+        return None
+    one = z[z.cuts[0]][0]
+    if not (one.max() < _LOW / 2 or one.min() > -_LOW / 2):
+        return None
+    top, bottom = z.extreme(np.maximum, axis=0), z.extreme(np.minimum, axis=0)
+    less = (top < -math.log(2 * len(z))) & (bottom < _LOW)
+    c = np.where(less | (top > math.log(high) + 1), _exact_shift(top, bottom), 0)
+    return c if c.all() else None
+
+
+def _exact_shift(top: Array, bottom: Array) -> Array:
     """Return whole numbers ``c (n,)`` for which ``z - c`` has no rounding error, 0 where there is none.
+
+    `top` and `bottom` are the largest and the smallest logits of the columns.
 
     It has none if it is no larger than ``z``: as a multiple of the last digit of ``z``, which ``c`` is,
     too, it is then a number of that dtype. That goes for a ``c`` below the maximum where all logits are
     at most -1/2, and for one that leaves the maximum at 60 where all are at least ``c / 2``.
     """
-    top = z.extreme(np.maximum, axis=0)
-    c: Array = np.floor(np.where(top < 0, top, top + _LOW)).astype(wide(z.dtype))
+    c: Array = np.floor(np.where(top < 0, top, top + _LOW)).astype(wide(top.dtype))
     exact = (top <= -0.5) | ((c > 0) & (bottom >= c / 2))
     return np.where(exact, c, 0)
 
