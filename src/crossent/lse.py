@@ -391,27 +391,13 @@ def exponentials(z: Block, k: Array) -> Exponentials:
     """Exponentiate a block ``z (K, n)`` and keep apart the term of class ``k (n,)`` of each column.
 
     The rounding of ``z - m`` is what costs softmax its digits: an error of half an ulp of ``z - m``
-    becomes a relative error of the exponential, 30 ulp and more. Hence no shift where none is
-    needed; one that has no rounding error where all logits are negative; and elsewhere one whose rounding
-    error is put back, ``exp(d + low) = exp(d) (1 + low)``. The choice is a column's own: its bits do
-    not depend on the columns beside it.
+    becomes a relative error of the exponential, 30 ulp and more. Hence no shift where none is needed,
+    or one without a rounding error; elsewhere the maximum, whose rounding error is put back,
+    ``exp(d + low) = exp(d) (1 + low)``. The choice is a column's own: its bits do not depend on the
+    columns beside it.
     """
-    low, high = _NO_SHIFT.get(z.dtype, _NO_SHIFT_WIDE)
-    c = _foreseen_shift(z, high)
-    e = _exponentials(z, k, c, exact=c is not None)
-    inside = e.total.max() <= high and e.rest.min() >= low  # False with a NaN
-    if inside and (e.total.min() >= 1 or z.extreme(np.minimum) >= _LOW):
-        return e
-    safe = (e.total >= 1) & (e.total <= high)  # (n,)
-    if not safe.all():
-        top, bottom = z.extreme(np.maximum, axis=0), z.extreme(np.minimum, axis=0)
-        safe |= (e.total < 1) & (bottom >= _LOW)
-        c = np.where(safe, 0, _exact_shift(top, bottom))
-        if c.any():
-            e = _exponentials(z, k, c, exact=True)
-            safe |= c != 0
-    safe &= e.rest >= low
-    if safe.all():
+    e, safe = _unrounded(z, k)
+    if safe is None or safe.all():
         return e
     if len(z.cuts) > 1:  # hence one column
         return _shifted(z, k)
@@ -420,6 +406,28 @@ def exponentials(z: Block, k: Array) -> Exponentials:
     for some in _parts(safe):
         _replace(e, some, _shifted(z.columns(some), k[some]))
     return e
+
+
+def _unrounded(z: Block, k: Array) -> tuple[Exponentials, Array | None]:
+    """Exponentiate without a shift or with an exact one, and tell for which columns that is enough.
+
+    None stands for all of them.
+    """
+    low, high = _NO_SHIFT.get(z.dtype, _NO_SHIFT_WIDE)
+    c = _foreseen_shift(z, high)
+    e = _exponentials(z, k, c, exact=c is not None)
+    inside = e.total.max() <= high and e.rest.min() >= low  # False with a NaN
+    if inside and (e.total.min() >= 1 or z.extreme(np.minimum) >= _LOW):
+        return e, None
+    safe = (e.total >= 1) & (e.total <= high)  # (n,)
+    if not safe.all():
+        top, bottom = z.extreme(np.maximum, axis=0), z.extreme(np.minimum, axis=0)
+        safe |= (e.total < 1) & (bottom >= _LOW)
+        c = np.where(safe, 0, _exact_shift(top, bottom))
+        if c.any():
+            e = _exponentials(z, k, c, exact=True)
+            safe |= c != 0
+    return e, safe & (e.rest >= low)
 
 
 def _foreseen_shift(z: Block, high: float) -> Array | None:
