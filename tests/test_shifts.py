@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import crossent
-from crossent import _blocks, exact, lse
+from crossent import _blocks, _exponentials, exact
 from crossent.testing import ulp_error
 from crossent.testing._limits import limit
 from laws import assert_bitwise
@@ -72,7 +72,7 @@ def test_exponentials__a_shift_that_is_foreseen_is_the_one_that_would_have_been_
     """Nothing changes where the first class gives a hint, and nothing where the hint is wrong."""
     z = np.array([row, np.subtract(row, 0.01)], dtype)
     found = outcomes(z)
-    monkeypatch.setattr(lse, "_FORESEE", 1)
+    monkeypatch.setattr(_exponentials, "_FORESEE", 1)
     for a, b in zip(outcomes(z), found, strict=True):
         assert_bitwise(a, b)
 
@@ -80,8 +80,10 @@ def test_exponentials__a_shift_that_is_foreseen_is_the_one_that_would_have_been_
 def test_exponentials__shifts_are_foreseen_where_all_columns_need_one(monkeypatch):
     """Large blocks far from 0 are exponentiated once; near 0, and where one column differs, twice."""
     calls = []
-    plain = lse._exponentials
-    monkeypatch.setattr(lse, "_exponentials", lambda *args, **kw: calls.append(1) or plain(*args, **kw))
+    plain = _exponentials._exponentials
+    monkeypatch.setattr(
+        _exponentials, "_exponentials", lambda *args, **kw: calls.append(1) or plain(*args, **kw)
+    )
     rng = np.random.default_rng(0)
     for offset, times in ((-80, 1), (120, 1), (0, 1), (-45, 2)):
         calls.clear()
@@ -112,7 +114,7 @@ def test_exponentials__whole_numbers_are_chosen_where_they_can_be():
     z = np.asarray(ROWS, F)
     block = _blocks.Block("z", z.T, z.dtype, 1, True, [_blocks.Cut((), 0, 3, True)])
     with np.errstate(all="ignore"):
-        e = lse.exponentials(block, np.zeros(len(z), int))
+        e = _exponentials.exponentials(block, np.zeros(len(z), int))
     np.testing.assert_array_equal(e.shift[: len(SHIFTS)].astype(F), np.asarray(SHIFTS, F))
 
 
@@ -123,7 +125,7 @@ def test_exponentials__a_whole_number_is_subtracted_without_an_error(dtype, k):
     rng = np.random.default_rng(k)
     offset = rng.choice([-5000.0, -300.0, -80.0, -2.0, -0.3, 80.0, 150.0, 9000.0], (400, 1))
     z = (offset + rng.choice([1e-3, 1.0, 20.0], (400, 1)) * rng.standard_normal((400, k))).astype(dtype)
-    c = lse._exact_shift(z.max(axis=1), z.min(axis=1)).astype(dtype)
+    c = _exponentials._exact_shift(z.max(axis=1), z.min(axis=1)).astype(dtype)
     assert np.count_nonzero(c < 0) > 50
     assert np.count_nonzero(c > 0) > 50
     shifted = z - c[:, np.newaxis]
@@ -150,8 +152,8 @@ def test_cross_entropy__more_classes_than_a_block_holds_are_shifted_alike(monkey
     p = exact.softmax(z)
     monkeypatch.setattr(_blocks, "CUT_BYTES", 4 * 20)
     monkeypatch.setattr(_blocks, "BLOCK_BYTES", 1)
-    for kept in (lse._KEPT_BYTES, 0):
-        monkeypatch.setattr(lse, "_KEPT_BYTES", kept)
+    for kept in (_exponentials._KEPT_BYTES, 0):
+        monkeypatch.setattr(_exponentials, "_KEPT_BYTES", kept)
         loss = crossent.cross_entropy(z, [3, 70], reduction="none")
         assert np.max(ulp_error(loss, due)) <= limit("cross_entropy", "float32")
         assert np.max(ulp_error(crossent.softmax(z), p)) <= limit("softmax", "float32")

@@ -29,6 +29,7 @@ TESTS = {
     "nll": ["nll"],
     "categorical": ["categorical"],
     "lse": ["lse", "row_maths"],
+    "_exponentials": ["shifts", "row_maths"],
     "sigmoids": ["sigmoids"],
     "information": ["information"],
     "targets": ["targets"],

@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from crossent import _arguments as desk
 from crossent._blocks import Block, Cut, Operand, Target
+from crossent._exponentials import exponentials
 from crossent._reduction import Cotangent, Reduction, count_labels
 from crossent._scratch import Array, room_like
 from crossent._sums import double_sum, product, two_product, two_sum
@@ -36,7 +37,6 @@ from crossent.lse import (
     Distribution,
     coefficient,
     cost,
-    exponentials,
     log_softmax_pullback,
     scale,
     times,
