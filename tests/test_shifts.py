@@ -77,23 +77,41 @@ def test_exponentials__a_shift_that_is_foreseen_is_the_one_that_would_have_been_
         assert_bitwise(a, b)
 
 
-def test_exponentials__shifts_are_foreseen_where_all_columns_need_one(monkeypatch):
-    """Large blocks far from 0 are exponentiated once; near 0, and where one column differs, twice."""
-    calls = []
+@pytest.fixture
+def sizes(monkeypatch):
+    """The shapes of the blocks that were exponentiated."""
+    shapes = []
     plain = _exponentials._exponentials
-    monkeypatch.setattr(
-        _exponentials, "_exponentials", lambda *args, **kw: calls.append(1) or plain(*args, **kw)
-    )
-    rng = np.random.default_rng(0)
+
+    def noted(z, *arguments, **options):
+        shapes.append(z.shape)
+        return plain(z, *arguments, **options)
+
+    monkeypatch.setattr(_exponentials, "_exponentials", noted)
+    return shapes
+
+
+def test_exponentials__shifts_are_foreseen_where_all_columns_need_one(sizes):
+    """Large blocks far from 0 are exponentiated once; near 0, and where one column differs, twice."""
+    y = np.zeros(40, int)
     for offset, times in ((-80, 1), (120, 1), (0, 1), (-45, 2)):
-        calls.clear()
-        z = (offset + 4 * rng.standard_normal((40, 1000))).astype(F)
-        crossent.cross_entropy(z, np.zeros(40, int))
-        assert len(calls) == times, offset
+        sizes.clear()
+        z = (offset + 4 * np.random.default_rng(0).standard_normal((40, 1000))).astype(F)
+        crossent.cross_entropy(z, y)
+        assert sizes == [(1000, 40)] * times, offset
     z[0], z[:, 1] = -20, -80
-    calls.clear()
-    crossent.cross_entropy(z, np.zeros(40, int))
-    assert len(calls) == 2
+    sizes.clear()
+    crossent.cross_entropy(z, y)
+    assert sizes == [(1000, 40)] * 2
+
+
+def test_exponentials__a_row_of_minus_infinities_is_taken_by_itself(sizes):
+    """Rows that are masked altogether do not make the others wait."""
+    z = np.random.default_rng(0).standard_normal((40, 30)).astype(F)
+    z[7] = -inf
+    loss = crossent.cross_entropy(z, np.zeros(40, int), reduction="none")
+    assert np.flatnonzero(np.isnan(loss)).tolist() == [7]
+    assert sizes == [(30, 40), (30, 1)]
 
 
 @pytest.mark.parametrize("dtype", [F, D])

@@ -53,8 +53,7 @@ class Exponentials:
 #   comes from a normal term. No logit less than _LOW: all terms are normal numbers.
 # * r >= 2**30 times the smallest normal number, at least: the absolute errors of fewer than 2**30
 #   subnormal terms do not reach its digits.
-# * The upper limits leave room for the terms' squares in the wide dtype, keep r / own finite for
-#   own >= SMALLEST_OWN, and let no sum overflow.
+# * The upper limits keep sums of terms finite, and r / own for own >= SMALLEST_OWN.
 _NO_SHIFT = {np.dtype(np.float32): (2.0**-90, 2.0**110)}
 _NO_SHIFT_WIDE = (2.0**-900, 2.0**64)
 _LOW = -60.0
@@ -129,7 +128,7 @@ def _exact_shift(top: Array, bottom: Array) -> Array:
     at most -1/2, and for one that leaves the maximum at 60 where all are at least ``c / 2``.
     """
     c: Array = np.floor(np.where(top < 0, top, top + _LOW)).astype(wide(top.dtype))
-    exact = (top <= -0.5) | ((c > 0) & (bottom >= c / 2))
+    exact = ((top > -np.inf) & (top <= -0.5)) | ((c > 0) & (bottom >= c / 2))
     return np.where(exact, c, 0)
 
 
