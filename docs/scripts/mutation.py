@@ -38,6 +38,9 @@ TESTS = {
     "objects": ["objects", "row_maths", "-k not callers_line"],  # mutmut's frames move the place of a warning
     "_half": ["half"],
     "_blocks": ["blocks", "cuts", "nll"],
+    "_scratch": ["scratch"],
+    "_threads": ["threads", "-k not for_any_number and not eight_callers and not another_threads_call"],
+    "exact": ["exact"],
 }
 STATUS = {
     None: "untried",
