@@ -18,7 +18,7 @@ LN3 = Decimal("1.0986122886681096913952452369225257046474905578227")  # OEIS A00
 
 def in_last_place(actual: Decimal, expected, digits: int) -> float:
     """Distance in units of the last of `digits` digits of the expected value."""
-    with localcontext(Context(prec=digits + 50)):
+    with localcontext(Context(prec=digits + 50, Emin=-(10**9), Emax=10**9)):
         if isinstance(expected, Fraction):
             expected = Decimal(expected.numerator) / expected.denominator
         return float(abs(actual - expected).scaleb(digits - 1 - expected.adjusted()))
@@ -52,25 +52,25 @@ weights = st.floats(-3, 3)
 
 
 @pytest.mark.parametrize(
-    ("actual", "expected"),
+    ("call", "expected"),
     [
-        (exact.logsumexp([0, 0]), LN2),
-        (exact.logsumexp([0.0] * 3), LN3),
-        (exact.log_softmax([7, 7, 7])[1], LN3.copy_negate()),
-        (exact.softmax([1e30] * 3)[2], Fraction(1, 3)),
-        (exact.softplus(0), LN2),
-        (exact.log_sigmoid(0), LN2.copy_negate()),
-        (exact.sigmoid(0), Fraction(1, 2)),
-        (exact.sigmoid(1), 1 / (1 + exp_fraction(-1))),
-        (exact.softmax([1, 3])[0], 1 / (1 + exp_fraction(2))),
-        (exact.cross_entropy([0, 0], 1), LN2),
-        (exact.cross_entropy([[0, 0], [0, 0]], [0, 1], reduction="mean"), LN2),
-        (exact.binary_cross_entropy_with_logits(0, 1), LN2),
+        (lambda: exact.logsumexp([0, 0]), LN2),
+        (lambda: exact.logsumexp([0.0] * 3), LN3),
+        (lambda: exact.log_softmax([7, 7, 7])[1], LN3.copy_negate()),
+        (lambda: exact.softmax([1e30] * 3)[2], Fraction(1, 3)),
+        (lambda: exact.softplus(0), LN2),
+        (lambda: exact.log_sigmoid(0), LN2.copy_negate()),
+        (lambda: exact.sigmoid(0), Fraction(1, 2)),
+        (lambda: exact.sigmoid(1), 1 / (1 + exp_fraction(-1))),
+        (lambda: exact.softmax([1, 3])[0], 1 / (1 + exp_fraction(2))),
+        (lambda: exact.cross_entropy([0, 0], 1), LN2),
+        (lambda: exact.cross_entropy([[0, 0], [0, 0]], [0, 1], reduction="mean"), LN2),
+        (lambda: exact.binary_cross_entropy_with_logits(0, 1), LN2),
     ],
 )
-def test_exact__closed_forms_come_out_in_all_50_digits(actual, expected) -> None:
+def test_exact__closed_forms_come_out_in_all_50_digits(call, expected) -> None:
     """Literals and rational series share no code with the decimal module's exp and ln."""
-    assert in_last_place(actual, expected, 50) <= 1
+    assert in_last_place(call(), expected, 50) <= 1
 
 
 def test_cross_entropy__a_sure_prediction_costs_the_series_of_log1p() -> None:
@@ -90,6 +90,19 @@ def test_cross_entropy__a_loss_far_below_the_precision_keeps_all_its_digits() ->
     loss = exact.cross_entropy([0, 1e5], 1)
     assert in_last_place(loss, tail, 50) <= 1
     assert loss.adjusted() == -43430
+
+
+def test_exact__exponents_go_far_beyond_those_of_decimals_default_context() -> None:
+    """Which ends at 10**999999: exp(-1e7) is 1.5e-4342945."""
+    with localcontext(Context(prec=60)):
+        tail = Decimal(-100_000).exp()
+    with localcontext(Context(prec=60, Emin=-(10**9))):
+        tail **= 100
+    assert in_last_place(exact.softplus(-(10**7), digits=40), tail, 40) <= 1
+    assert in_last_place(exact.cross_entropy([0, 10**7], 1, digits=40), tail, 40) <= 1
+    huge = Decimal("1e2000000")
+    assert exact.nll_loss([Decimal("-1e2000000")], 0) == huge
+    assert exact.logsumexp([huge, 0]) == huge
 
 
 def test_exact__logits_of_1e30_neither_overflow_nor_hang() -> None:
@@ -148,6 +161,27 @@ def test_exact__results_with_other_digits_are_the_same_numbers_rounded(z, data) 
     assert len(few.as_tuple().digits) <= 10
 
 
+EACH = [
+    exact.logsumexp,
+    lambda x, **options: exact.log_softmax(x, **options)[0],
+    lambda x, **options: exact.softmax(x, **options)[0],
+    lambda x, **options: exact.softplus(x, **options)[1],
+    lambda x, **options: exact.log_sigmoid(x, **options)[1],
+    lambda x, **options: exact.sigmoid(x, **options)[1],
+    lambda x, **options: exact.nll_loss([Fraction(v, 7) for v in x], 1, **options),
+    lambda x, **options: exact.cross_entropy(x, 0, **options),
+    lambda x, **options: exact.binary_cross_entropy_with_logits(x, [0, 1], **options),
+]
+
+
+@pytest.mark.parametrize("function", EACH)
+def test_exact__50_digits_unless_others_are_asked_for(function) -> None:
+    """All that are shown are right, so that none more may be shown."""
+    for digits in (7, 50, 83):
+        assert len(function([0, 1], digits=digits).as_tuple().digits) == digits
+    assert str(function([0, 1])) == str(function([0, 1], digits=50))
+
+
 def test_exact__a_sum_that_cancels_exactly_is_zero_and_ends() -> None:
     """No precision tells an exact 0 from a small number: the search for digits has an end."""
     assert exact.cross_entropy([0.0, 0.0, 0.0], [0.5, 0.25, -0.75]) == 0
@@ -163,6 +197,24 @@ def test_exact__terms_that_cancel_to_their_last_digits_are_summed_again() -> Non
     x = [[Decimal("1e20")], [Decimal("-1e20")], [Decimal("-1e-200")]]
     assert exact.nll_loss(x, [0, 0, 0], reduction="sum") == Decimal("1e-200")
     assert in_last_place(exact.nll_loss(x, [0, 0, 0]), tiny / 3, 50) <= 1
+
+
+def test_exact__a_sum_may_cancel_in_1000_digits_and_is_0_beyond() -> None:
+    """The end of the search for digits, as the module's page says it."""
+    for lost, due in ((1000, Decimal("1e-1000")), (1001, 0)):
+        assert exact.nll_loss([[-1], [1], [Decimal(f"-1e-{lost}")]], [0, 0, 0], reduction="sum") == due
+
+
+def test_exact__zero_is_written_as_0() -> None:
+    """Neither as -0 nor with the exponent of what cancelled."""
+    for zero in (
+        exact.cross_entropy([3.5], 0),
+        exact.log_softmax([3.5])[0],
+        exact.nll_loss([0.0], 0),
+        exact.nll_loss([[Decimal("1.50")], [Decimal("-1.50")]], [0, 0]),
+        exact.cross_entropy([0.0, 1.0], -100, reduction="none"),
+    ):
+        assert str(zero) == "0"
 
 
 # -- numbers in and out ------------------------------------------------------------------------------
@@ -182,6 +234,15 @@ def test_exact__longdouble_is_not_squeezed_through_float64() -> None:
     loss = exact.nll_loss(np.array([-1 - eps]), 0, digits=200)
     assert Fraction(loss) == 1 + Fraction(*eps.as_integer_ratio())
     assert same(exact.sigmoid(np.array([-INF, INF, NAN], np.longdouble)), [0, 1, NAN])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_exact__signalling_nans_are_nans(dtype) -> None:
+    """As they come from uninitialised memory: no warning of NumPy's about the conversion."""
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    signalling = (np.array([INF], dtype).view(bits) + bits.type(1)).view(dtype)
+    assert same(exact.softplus(signalling), [NAN])
+    assert same(exact.cross_entropy(np.append(signalling, dtype(0)), 1), NAN)
 
 
 def test_exact__bfloat16_is_taken_exactly() -> None:
@@ -257,6 +318,13 @@ def test_cross_entropy__the_class_axis_is_1_unless_named() -> None:
     assert last.tolist() == by_default.tolist()
     lp = exact.log_softmax(x, axis=1, digits=70)
     assert exact.nll_loss(lp, y, reduction="none").tolist() == by_default.tolist()
+    last = exact.nll_loss(np.moveaxis(lp, 1, -1), y, reduction="none", axis=-1)
+    assert last.tolist() == by_default.tolist()
+    q = np.arange(24.0).reshape(2, 3, 4) / 16
+    by_default = exact.cross_entropy(x, q, reduction="none")
+    for axis in (0, -1):
+        moved = (np.moveaxis(a, 1, axis) for a in (x, q))
+        assert exact.cross_entropy(*moved, reduction="none", axis=axis).tolist() == by_default.tolist()
 
 
 # -- options ---------------------------------------------------------------------------------------
@@ -477,7 +545,7 @@ def test_cross_entropy__nan_stays_in_its_own_row() -> None:
         (ValueError, r"\(3,\).*\(2,\)", lambda: exact.cross_entropy(Z, [0, 1])),
         (ValueError, r"\(3,\).*\(3, 2\)", lambda: exact.cross_entropy(Z, np.ones((3, 2)))),
         (TypeError, "indices.*float64", lambda: exact.nll_loss(Z, [0.0, 1.0, 2.0])),
-        (TypeError, "booleans", lambda: exact.cross_entropy(Z, [True, False, True])),
+        (TypeError, "^target .*booleans$", lambda: exact.cross_entropy(Z, [True, False, True])),
         (ValueError, r"weight.*\(3,\).*\(2,\)", lambda: exact.cross_entropy(Z, Y, weight=[1, 2])),
         (ValueError, "'none', 'mean' or 'sum'", lambda: exact.cross_entropy(Z, Y, reduction="avg")),
         (ValueError, r"\[0, 1\].*1.5", lambda: exact.cross_entropy(Z, Y, label_smoothing=1.5)),
@@ -494,6 +562,33 @@ def test_exact__refuses_what_has_no_meaning(error, message, call) -> None:
     """Ground truth that guesses would be worse than none."""
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("x", exact.logsumexp),
+        ("x", exact.log_softmax),
+        ("x", exact.softmax),
+        ("x", exact.softplus),
+        ("x", exact.log_sigmoid),
+        ("x", exact.sigmoid),
+        ("log_probs", lambda bad: exact.nll_loss(bad, 0)),
+        ("weight", lambda bad: exact.nll_loss([0, 0], 0, weight=bad)),
+        ("logits", lambda bad: exact.cross_entropy(bad, 0)),
+        ("target", lambda bad: exact.cross_entropy([0, 0], bad)),
+        ("weight", lambda bad: exact.cross_entropy([0, 0], 0, weight=bad)),
+        ("label_smoothing", lambda bad: exact.cross_entropy([0, 0], 0, label_smoothing=bad)),
+        ("logits", lambda bad: exact.binary_cross_entropy_with_logits(bad, [0, 0])),
+        ("target", lambda bad: exact.binary_cross_entropy_with_logits([0, 0], bad)),
+        ("weight", lambda bad: exact.binary_cross_entropy_with_logits([0, 0], [0, 0], weight=bad)),
+        ("pos_weight", lambda bad: exact.binary_cross_entropy_with_logits([0, 0], [0, 0], pos_weight=bad)),
+    ],
+)
+def test_exact__messages_name_the_argument(name, call) -> None:
+    """Of four arrays, which one?"""
+    with pytest.raises(TypeError, match=f"^{name} must hold real numbers, got dtype complex128$"):
+        call([1j, 0])
 
 
 def test_cross_entropy__object_arrays_of_ints_are_indices_and_of_fractions_probabilities() -> None:

@@ -28,6 +28,7 @@ def test_rooms__of_two_names_never_share_memory():
 
 def test_rooms__of_one_name_are_the_same_memory():
     """This is what they are for: also the next call gets it, and another dtype and shape."""
+    rooms.spare.clear()  # as in a new thread
     with rooms:
         first = room("again", (SIZE,), F32)
         assert np.shares_memory(first, room("again", (SIZE // 4, 2), np.dtype(np.float64)))
@@ -42,6 +43,19 @@ def test_rooms__of_small_and_very_large_size_are_not_kept(size):
     with rooms:
         first = room("a", (size,), np.dtype(np.uint8))
         assert not np.shares_memory(first, room("a", (size,), np.dtype(np.uint8)))
+
+
+@pytest.mark.parametrize("n", [3, SIZE])
+@pytest.mark.parametrize("dtype", [None, np.dtype(np.float16), np.dtype(np.float64)])
+def test_room_like__has_the_shape_and_the_order_of_axes(n, dtype):
+    """Kept or not. In another order than its operand's, each pass would stride through memory."""
+    with rooms:
+        for a in (np.empty((2, n), F32), np.empty((n, 2), F32).T, np.empty(n, F32)):
+            like = room_like("a", a, dtype)
+            assert like.shape == a.shape
+            assert like.dtype == (F32 if dtype is None else dtype)
+            assert like.flags.c_contiguous == a.flags.c_contiguous
+            assert like.flags.f_contiguous == a.flags.f_contiguous
 
 
 def test_rooms__outside_of_a_call_are_nobodys():

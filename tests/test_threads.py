@@ -216,7 +216,7 @@ def test_default__is_the_lesser_of_affinity_and_quota(unset, monkeypatch):
     """More threads than processors stop each other in the middle of their blocks."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2, 5, 7}, raising=False)
     for quota, due in ((1 << 20, 4), (3, 3), (0, 1)):
-        monkeypatch.setattr(_threads, "_quota", lambda root, quota=quota: quota)
+        monkeypatch.setattr(_threads, "_quota", {Path("/"): quota}.get)
         monkeypatch.setattr(_threads._state, "number", None)
         assert crossent.get_num_threads() == due
 
@@ -275,6 +275,9 @@ def v1(folder, quota, period="100000"):
         pytest.param("0::/\n", {f"{V2}/cpu.max": "100000 0\n"}, UNLIMITED, id="no period"),
         pytest.param("0::/\n", {f"{V2}/cpu.max": "100000 x\n"}, UNLIMITED, id="a period that is no number"),
         pytest.param("nonsense\n", {}, UNLIMITED, id="a line that is none"),
+        pytest.param(
+            "0::/Xorg 1\n", {f"{V2}/Xorg 1/cpu.max": "200000 100000\n"}, 2, id="a name with a space"
+        ),
         pytest.param("0::/a\udcff:b\n", {f"{V2}/cpu.max": "200000 100000\n"}, 2, id="a name of any bytes"),
     ],
 )
@@ -330,6 +333,44 @@ def test_threads__callers_that_outnumber_the_pool_do_not_wait_for_it(many_blocks
     finally:
         done.set()
     assert value == crossent.cross_entropy(z, y)
+
+
+def test_share__does_not_wait_for_a_pool_that_grows(own_pool):
+    """The old pool's thread ends when it is done; and callers beside it start no more than they asked for."""
+    busy, done, over = threading.Event(), threading.Event(), threading.Event()
+    elsewhere = set(threading.enumerate())
+
+    def occupy():
+        busy.set()
+        done.wait(5)  # so long if somebody waits for it
+        over.set()
+
+    def alone():
+        found.append(threading.current_thread())
+
+    found = []
+    try:
+        own_pool.submit(occupy, 1)
+        busy.wait(PATIENCE)
+        for _ in range(3):
+            _threads.share(alone, 1)
+        assert set(found) == {threading.current_thread()}
+        assert len(set(threading.enumerate()) - elsewhere) == 1
+        _threads.share(alone, 2)
+        assert not over.is_set()
+    finally:
+        done.set()
+
+
+def test_share__who_comes_late_finds_nothing_to_do():
+    """The pool may come to a task long after its call: its arrays are the caller's again."""
+    worked = []
+    crew = _threads._Crew(lambda: worked.append(True))
+    crew.join()
+    crew.dismiss()
+    crew.join()
+    assert worked == [True]
+    assert crew.errors == []
 
 
 def test_threads__calls_from_the_inside_of_calls(many_blocks):
@@ -470,10 +511,11 @@ def test_share__a_call_in_the_middle_of_asking_for_helpers_gets_none(monkeypatch
     z, y = np.random.default_rng(0).standard_normal((40, 30)), np.arange(40) % 30
     with crossent.set_num_threads(1):
         due = crossent.cross_entropy(z, y)
-    within = []
+    within, asked = [], []
 
     class Interrupted(ThreadPoolExecutor):
         def submit(self, *arguments):
+            asked.append(len(within))
             if not within:
                 within.append(None)
                 within.append(crossent.cross_entropy(z, y))
@@ -483,7 +525,9 @@ def test_share__a_call_in_the_middle_of_asking_for_helpers_gets_none(monkeypatch
     with crossent.set_num_threads(2):
         assert crossent.cross_entropy(z, y) == due
         assert within == [None, due]
+        assert asked == [0]  # the pool's own locks may be held: who interrupts it must not ask it
         assert crossent.cross_entropy(z, y) == due
+        assert asked == [0, 2]  # and later calls do
 
 
 def test_share__without_any_thread_the_caller_works_alone(monkeypatch, many_blocks, own_pool):
@@ -528,7 +572,8 @@ def test_pool__grows_with_the_number_and_its_old_threads_end(own_pool):
         thread.join(PATIENCE)
         assert not thread.is_alive()
     pool = own_pool.pool
-    assert len(together(3)) == 3  # fewer: the same pool
+    assert len(together(5)) == 5  # as many, or fewer: the same pool
+    assert len(together(3)) == 3
     assert own_pool.pool is pool
     assert own_pool.size == 4
 

@@ -152,18 +152,17 @@ class _State:
 
     def forget(self) -> None:
         self.lock = threading.RLock()
-        self.owner = 0  # the thread that is asking for helpers
+        self.asking = False  # for helpers: the thread that holds the lock
         self.pool: ThreadPoolExecutor | None = None
         self.size = 0
 
     def submit(self, work: Callable[[], None], count: int) -> None:
         """Ask for up to `count` helpers; fewer where no thread can start, none at the interpreter's end."""
-        me = threading.get_ident()
         with self.lock:
-            if self.owner == me:  # from a signal's handler or a finalizer, in the middle of what follows
+            if self.asking:  # a signal's handler or a finalizer, in the middle of what follows
                 return
-            self.owner = me
             try:
+                self.asking = True
                 if self.pool is None or self.size < count:
                     if self.pool is not None:  # its threads end when they are done
                         self.pool.shutdown(wait=False)
@@ -173,7 +172,7 @@ class _State:
             except RuntimeError:
                 pass
             finally:
-                self.owner = 0
+                self.asking = False
 
 
 _state = _State()

@@ -461,7 +461,7 @@ def _log1p(r: Decimal) -> Decimal:
     with localcontext() as context:
         zeros = max(-r.adjusted(), 0)
         if zeros > context.prec:
-            return r - r * r / 2  # r**3 / 3 is beyond the last digit
+            return r  # r**2 / 2 is beyond the last digit
         context.prec += zeros  # the digits that 1 + r spends on the zeros in front of r
         return (1 + r).ln()
 
