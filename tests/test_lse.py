@@ -419,6 +419,17 @@ def test_rows__exponentials_that_are_not_kept_are_the_same(monkeypatch, dtype, c
         assert_bitwise(a, b)
 
 
+@pytest.mark.parametrize("shift", [0, -400])
+def test_rows__exponentials_of_many_classes_are_kept_side_by_side(monkeypatch, shift):
+    """A long row's pieces share memory that outlives the call; each has a place of its own there."""
+    x = np.random.default_rng(19).standard_normal((2, 50_000)) + shift
+    monkeypatch.setattr("crossent._blocks.CUT_BYTES", 1 << 17)
+    kept = softmax(x), logsumexp_grad(x)
+    monkeypatch.setattr("crossent.lse._KEPT_BYTES", 0)
+    for a, b in zip((softmax(x), logsumexp_grad(x)), kept, strict=True):
+        assert_bitwise(a, b)
+
+
 # ---------------------------------------------------------------------------------------
 # dtype and shape
 
