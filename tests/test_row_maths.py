@@ -100,6 +100,7 @@ def test_rows__neighbours_of_every_kind_leave_a_row_its_bits(dtype, order):
         [1000, 294, 200],
         [1e4, 1e4, -1e4],
         [0, -650, -640],
+        [0, -400, 1],
     ]
     z = np.array(kinds * 3 + kinds[2:3] * 2 + kinds[1:2], dtype)
     y, g = np.arange(len(z)) % 3, np.sin(np.arange(z.size)).reshape(z.shape).astype(dtype)
