@@ -88,6 +88,47 @@ def test_sweep__blocks_fill_what_they_may_and_no_more(monkeypatch):
     assert seen == [(512, 1)] * 3
 
 
+@pytest.mark.parametrize(
+    ("positions", "threads", "helpers"), [(100, 3, 2), (100, 2, 1), (100, 1, None), (2, 3, 1), (1, 3, None)]
+)
+def test_sweep__asks_for_as_many_helpers_as_have_work(monkeypatch, positions, threads, helpers):
+    """The caller is one of the threads; each has a few blocks, and what is too small for two is one's own."""
+    seen, asked = [], []
+    monkeypatch.setattr(_blocks, "THREAD_BYTES", 0)
+    monkeypatch.setattr(
+        _blocks._threads, "share", lambda work, count: (asked.append(len(range(count))), work())
+    )
+    with crossent.set_num_threads(threads):
+        _blocks.sweep(
+            lambda x: seen.append(len(x)),
+            [_blocks.Operand(np.zeros(positions), np.dtype(float))],
+            (positions,),
+        )
+    assert asked == ([] if helpers is None else [helpers])
+    assert sum(seen) == positions
+    assert helpers is None or min(positions, 2 * threads) <= len(seen) <= 2 * threads + 1
+
+
+def test_sweep__an_error_leaves_nothing_to_the_other_threads(monkeypatch):
+    """They stop at once: nobody will read what they would compute."""
+    seen = []
+
+    def rows(x):
+        seen.append(len(x))
+        raise KeyError
+
+    def share(work, count):
+        with pytest.raises(KeyError):
+            work()
+        work()
+
+    monkeypatch.setattr(_blocks, "THREAD_BYTES", 0)
+    monkeypatch.setattr(_blocks._threads, "share", share)
+    with crossent.set_num_threads(3):
+        _blocks.sweep(rows, [_blocks.Operand(np.zeros(100), np.dtype(float))], (100,))
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("cut", [1 << 16, 1 << 20])
 def test_sweep__copies_of_operands_do_not_share_memory(monkeypatch, first, cut):
