@@ -758,7 +758,7 @@ def test_rows__refuse_a_complex_cotangent(name):
 def test_softmax__refuses_a_dtype_that_is_not_floating(dtype):
     """Probabilities in integers are zeros."""
     for f in (softmax, log_softmax):
-        with pytest.raises((TypeError, ValueError), match=r"\bdtype\b"):
+        with pytest.raises(TypeError, match=r"^dtype .* not .*; x are real numbers$"):
             f(np.ones((2, 3)), dtype=dtype)
 
 
