@@ -1,5 +1,7 @@
 """The engine: the same bits for any block size, position order and layout."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,228 @@ def test_blocks__cover_each_position_once_and_stay_small(positions, n):
         assert view.size <= n
         view += 1
     assert (seen == 1).all()
+
+
+CLASSES_FIRST = [
+    ((5,), 0), ((5,), 1), ((1,), 1), ((), 0), ((4, 3), 1), ((1, 3), 1), ((4, 1), 1), ((4, 3), 0), ((4, 3), 2),
+    ((4, 2, 3), 1), ((4, 2, 3), 2), ((4, 2, 3), 0), ((4, 1, 3), 1), ((1, 2, 3), 1), ((2, 2, 3, 2), 1),
+    ((2, 2, 3, 2), 3), ((2, 0, 3), 1), ((0, 3), 1),
+]  # fmt: skip
+
+
+def test_sweep__blocks_fill_what_they_may_and_no_more(monkeypatch):
+    """What `bulk` counts, and copies of half precision, share the cache; small blocks would be many calls."""
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(_blocks, "ELEMENT_BYTES", 1 << 12)
+    monkeypatch.setattr(_blocks, "CUT_BYTES", 1 << 12)
+    seen = []
+
+    def rows(x, *_):
+        seen.append(np.shape(x[x.cuts[0]] if isinstance(x, _blocks.Block) else x))
+
+    for dtype, work, bulk in ((8, 8, None), (4, 4, 1), (8, 8, 3), (2, 4, 1), (2, 4, 3)):
+        x = _blocks.Operand(np.zeros((100, 1000), f"f{dtype}"), np.dtype(f"f{work}"), 1)
+        _blocks.sweep(rows, [x], (1000,), **({} if bulk is None else {"bulk": bulk}))
+        each = 100 * work * ((bulk or 1) + 0.75 * (dtype == 2))
+        assert sum(n for _, n in seen) == 1000
+        assert all(0.7 * (1 << 14) <= n * each <= 1 << 14 for _, n in seen[:-1]), (dtype, bulk)
+        seen.clear()
+    small, large = (_blocks.Operand(np.zeros(2000, dtype), np.dtype(dtype)) for dtype in ("f4", "f8"))
+    for operands in ([small, large], [small, None, large], [large, small]):
+        _blocks.sweep(rows, operands, (2000,))
+        assert seen == [(512,), (512,), (512,), (464,)]
+        seen.clear()
+    long = _blocks.Operand(np.zeros((1000, 3)), np.dtype(np.float64), 1)
+    _blocks.sweep(rows, [long], (3,))
+    assert seen == [(512, 1)] * 3
+
+
+@pytest.mark.parametrize(
+    ("positions", "threads", "helpers"), [(100, 3, 2), (100, 2, 1), (100, 1, None), (2, 3, 1), (1, 3, None)]
+)
+def test_sweep__asks_for_as_many_helpers_as_have_work(monkeypatch, positions, threads, helpers):
+    """The caller is one of the threads; each has a few blocks, and what is too small for two is one's own."""
+    seen, asked = [], []
+    monkeypatch.setattr(_blocks, "THREAD_BYTES", 0)
+    monkeypatch.setattr(
+        _blocks._threads, "share", lambda work, count: (asked.append(len(range(count))), work())
+    )
+    with crossent.set_num_threads(threads):
+        _blocks.sweep(
+            lambda x: seen.append(len(x)),
+            [_blocks.Operand(np.zeros(positions), np.dtype(float))],
+            (positions,),
+        )
+    assert asked == ([] if helpers is None else [helpers])
+    assert sum(seen) == positions
+    assert helpers is None or min(positions, 2 * threads) <= len(seen) <= 2 * threads + 1
+
+
+def test_sweep__an_error_leaves_nothing_to_the_other_threads(monkeypatch):
+    """They stop at once: nobody will read what they would compute."""
+    seen = []
+
+    def rows(x):
+        seen.append(len(x))
+        raise KeyError
+
+    def share(work, count):
+        with pytest.raises(KeyError):
+            work()
+        work()
+
+    monkeypatch.setattr(_blocks, "THREAD_BYTES", 0)
+    monkeypatch.setattr(_blocks._threads, "share", share)
+    with crossent.set_num_threads(3):
+        _blocks.sweep(rows, [_blocks.Operand(np.zeros(100), np.dtype(float))], (100,))
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("cut", [1 << 16, 1 << 20])
+def test_sweep__copies_of_operands_do_not_share_memory(monkeypatch, first, cut):
+    """Each has memory of its own that is kept from block to block: one in the place of another is lost."""
+    monkeypatch.setattr(_blocks, "CUT_BYTES", cut)
+    monkeypatch.setattr(_blocks, "ELEMENT_BYTES", 1 << 17)
+    x = np.arange(60_000, dtype=">f4").reshape((-1, 1) if first else -1)
+    result = np.empty_like(x)
+    operands = [_blocks.Operand((x + i).astype(x.dtype), np.dtype(np.float32), first) for i in range(3)]
+
+    def rows(*blocks):
+        *blocks, target = blocks
+
+        def fill(cut, out):
+            a, b, c = (block[cut] if first else block for block in blocks)
+            out[...] = 0
+            np.testing.assert_array_equal(a + 1, b)
+            np.testing.assert_array_equal(a + 2, c)
+            out[...] = a
+
+        target.write(fill)
+
+    sweep_to = _blocks.Operand(result, np.dtype(np.float32), first)
+    _blocks.sweep(rows, operands, x.shape[first:], target=sweep_to)
+    np.testing.assert_array_equal(result, x)
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("first", [0, 1])
+def test_sweep__reads_memory_in_its_own_order(monkeypatch, axes, first):
+    """Neighbours share cache lines, however the axes are named; results go where they belong."""
+    monkeypatch.setattr(_blocks, "ELEMENT_BYTES", 5 * 4)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 5 * (4 + 64))
+    memory = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    x = memory.transpose(axes)
+    second, value, grad = x.copy(), np.empty_like(x), np.empty(x.shape, np.float32)
+    if first:
+        x, second, value, grad = x[np.newaxis], second[np.newaxis], value, grad[np.newaxis]
+    seen = []
+
+    def rows(a, b, target):
+        if first:
+            a, b = a[a.cuts[0]][0], b[b.cuts[0]][0]
+        assert np.shares_memory(a, memory)
+        seen.append(a)
+        np.testing.assert_array_equal(a, b)
+        target.write(lambda cut, out: np.negative(a, out=out[0] if first else out))
+        return 2 * a
+
+    x, second, sink, target = (
+        _blocks.Operand(a, a.dtype, 0 if a is value else first) for a in (x, second, value, grad)
+    )
+    _blocks.sweep(rows, [x, second], value.shape, sink=sink, target=target)
+    assert [len(a) for a in seen] == [5] * 12
+    np.testing.assert_array_equal(np.concatenate(seen), memory.ravel())
+    np.testing.assert_array_equal(value, 2 * memory.transpose(axes))
+    np.testing.assert_array_equal(grad, -x.array)
+
+
+@pytest.mark.parametrize("layout", [*sorted(LAYOUTS), "padded", "broadcast"])
+@pytest.mark.parametrize(("shape", "first"), CLASSES_FIRST)
+def test_load__copies_only_what_does_not_lie_like_that(shape, first, layout):
+    """Rows, or columns, of neighbours: in the caller's memory where they are there, in a copy elsewhere."""
+    x = np.arange(float(np.prod(shape))).reshape(shape)
+    if layout == "padded":
+        view = np.zeros([n + 2 for n in shape])[(*(slice(1, n + 1) for n in shape), ...)]
+        view[...] = x
+    elif layout == "broadcast":
+        view = np.broadcast_to(x[..., :1] if shape else x, shape)
+    else:
+        view = in_layout(x, layout)
+    flat = (int(np.prod(shape[:first])), int(np.prod(shape[first:])))[not first :]
+    as_one = view.reshape(flat)  # NumPy copies only where it must
+    for class_last in (False, True):
+        for dtype in (np.dtype(np.float64), np.dtype(np.float32)):
+            found = _blocks._load("a test", view, dtype, first, class_last)
+            assert found.dtype == dtype
+            assert found.dtype.isnative
+            assert found.flags.aligned
+            np.testing.assert_array_equal(found, as_one)
+            inner = 0 if class_last and first else len(flat) - 1
+            if found.shape[inner] == 1:
+                inner = len(flat) - 1 - inner
+            near = dtype.itemsize
+            assert not found.size or found.shape[inner] == 1 or found.strides[inner] == near
+            lies_there = (
+                view.dtype == dtype
+                and view.dtype.isnative
+                and view.flags.aligned
+                and np.shares_memory(as_one, view)
+                and (as_one.shape[inner] == 1 or as_one.strides[inner] == near)
+            )
+            assert np.shares_memory(found, view) == lies_there
+
+
+@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"read-only"}))
+@pytest.mark.parametrize(
+    ("shape", "axis", "in_place"),
+    [
+        ((5, 3), 1, {"fortran", "transposed"}),  # few classes are taken one after the other
+        ((5, 40), 1, {"contiguous"}),
+        ((40, 5), 0, {"contiguous"}),
+        ((4, 3), None, {"contiguous"}),
+        ((2, 3, 4), 1, set()),  # the positions before and after the classes are not one axis
+        ((), None, set(LAYOUTS) - {"byte-swapped"}),
+    ],
+)
+def test_target__is_written_in_place_where_it_can_be(shape, axis, in_place, layout):
+    """A copy of the result takes time and memory that nobody asked for; elsewhere it is copied back."""
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    first = 0 if axis is None else 1
+    x, result = (np.moveaxis(a, axis, 0) if first else a for a in (x, in_layout(np.empty_like(x), layout)))
+    seen = []
+
+    def rows(x, target):
+        def fill(cut, out):
+            seen.append(np.shares_memory(out, result))
+            np.negative(x[cut] if first else x, out=out)
+
+        target.write(fill)
+
+    operands = [_blocks.Operand(a, x.dtype, first) for a in (x, result)]
+    _blocks.sweep(rows, operands[:1], x.shape[first:], target=operands[1])
+    np.testing.assert_array_equal(result, -x)
+    assert seen == [layout in in_place]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "inner"),
+    [((5, 40), 1, 0), ((5, 3), 1, 1), ((40, 5), 0, 1), ((2, 3, 40), 2, 0), ((2, 40, 3), 1, 1)],
+)
+def test_block__a_copy_has_neighbours_where_memory_has_them(shape, axis, inner):
+    """Memory is read in its own order; only a few classes are worth another one."""
+    x = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    x = np.moveaxis(x, axis, 0)
+    seen = []
+
+    def rows(z):
+        copy = z[z.cuts[0]]
+        assert z[z.cuts[0]] is copy  # made once
+        np.testing.assert_array_equal(copy, x.reshape(len(x), -1))
+        seen.append(copy.strides[inner])
+
+    _blocks.sweep(rows, [_blocks.Operand(x, np.dtype(np.float32), 1)], x.shape[1:])
+    assert seen == [4]
 
 
 @pytest.mark.parametrize(

@@ -173,13 +173,13 @@ def test_cuts__the_largest_is_the_first_nan_or_else_the_first_of_the_largest(mon
         return rows[-1][1]
 
     for fill, special in itertools.product((0.0, inf, -inf), (nan, inf, 1.0)):
-        z = np.full((5, 1), fill)
+        z = np.full((5, 1), fill, np.float32)
         z[at:] = special
         rows.clear()
         with pytest.MonkeyPatch.context() as patch:
-            cut_to(patch, 2)
+            cut_to(patch, 2, "float32")
             value = np.empty(1)
-            operand = _blocks.Operand(z, np.dtype(float), 1)
+            operand = _blocks.Operand(z, z.dtype, 1)
             _blocks.sweep(largest, [operand], (1,), sink=_blocks.Operand(value, np.dtype(float)))
         [(k, m, shape)] = rows
         assert shape == (2, 1)
@@ -281,6 +281,7 @@ def test_cuts__cover_each_class_once_in_order(classes, most, dtype):
         part = number[cut.at]
         assert part.size == cut.stop - cut.start <= max(most, 0 if cut.whole else 1)
         assert cut.start == len(seen)
+        assert part.ndim == number.ndim  # class axes are counted
         seen += part.ravel().tolist()
     assert seen == number.ravel().tolist()
 

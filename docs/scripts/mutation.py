@@ -24,12 +24,16 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "mutation.md"
 WORK = ROOT / "build" / "mutation"
 QUICK = "-k not laws and not every and not random and not digits and not large and not callers_line"
+SMALL = (
+    "-k not law and not million and not real_pieces and not every_function "
+    "and not float16 and not float64 and not longdouble"
+)
 TESTS = {
     "binary": ["binary"],
     "nll": ["nll"],
     "categorical": ["categorical"],
     "lse": ["lse", "row_maths"],
-    "_exponentials": ["shifts", "row_maths"],
+    "_exponentials": ["shifts", "lse", "row_maths"],
     "sigmoids": ["sigmoids"],
     "information": ["information"],
     "targets": ["targets"],
@@ -38,7 +42,7 @@ TESTS = {
     "_arguments": ["arguments", "targets", "objects", "nll", "categorical", "binary", "row_maths", QUICK],
     "objects": ["objects", "row_maths", "-k not callers_line"],  # mutmut's frames move the place of a warning
     "_half": ["half"],
-    "_blocks": ["blocks", "cuts", "nll"],
+    "_blocks": ["blocks", "cuts", "nll", SMALL],
     "_scratch": ["scratch"],
     "_threads": ["threads", "-k not for_any_number and not eight_callers and not another_threads_call"],
     "exact": ["exact"],

@@ -80,7 +80,7 @@ class Block:
     ) -> None:
         self.dtype = dtype
         self._name = name  # of its room
-        self.shape = cuts[-1].stop if cuts else 0, math.prod(view.shape[first:])
+        self.shape = cuts[-1].stop, math.prod(view.shape[first:])
         self.cuts = cuts
         self._view = view
         self._first = first
@@ -114,8 +114,7 @@ class Block:
     def columns(self, n: Array | slice) -> "Block":
         """Return some positions of a block whose classes are in one cut."""
         block = Block(self._name, self._view, self.dtype, self._first, self._class_last, self.cuts)
-        whole = self[self.cuts[0]]
-        block._whole = whole.T[n].T if self._class_last else whole[:, n]
+        block._whole = self[self.cuts[0]][:, n]
         block.shape = block._whole.shape
         return block
 
@@ -165,10 +164,10 @@ class Target(Block):
     def _room(self, cut: Cut) -> Array:
         n, k = self.shape[1], cut.stop - cut.start
         if not self._first:
-            return room("target", (n,), self.dtype)
+            return room(self._name, (n,), self.dtype)
         if self._class_last:
-            return room("target", (n, k), self.dtype).T
-        return room("target", (k, n), self.dtype)
+            return room(self._name, (n, k), self.dtype).T
+        return room(self._name, (k, n), self.dtype)
 
 
 Rows = Callable[..., Any]  # to an array (n,), or None without a sink
@@ -394,7 +393,7 @@ def _flat(view: Array, dtype: np.dtype[Any], first: int, class_last: bool) -> Ar
     That is, unless its numbers are of `dtype`, and those of a row, or with `class_last` of a column, are
     neighbours.
     """
-    if view.dtype != dtype or not (view.flags.aligned and view.dtype.isnative):
+    if view.dtype != dtype or not view.flags.aligned:
         return None
     shape, strides, near = view.shape, view.strides, view.itemsize
     if view.ndim == 2 and first == 1 and shape[not class_last] != 1:
