@@ -64,7 +64,7 @@ def test_correct_implementations__are_accepted(spec, seed):
     """
     slow = {law.name for law in LAWS if law.most is not None and law.most <= 12}
     if seed == 0:
-        slow = {"long_sums_survive"} if spec == "cross_entropy" else set()
+        slow = {"long_sums_survive", "many_rows_are_rows"} if spec == "cross_entropy" else set()
     laws = [law for law in LAWS if law.name not in slow]
     report = conformance_report(
         getattr(correct, spec),
