@@ -294,7 +294,7 @@ def defaults_are_the_contracts(s: Subject, call: Call) -> None:
 
 
 @law(
-    "grad f(z, grad_output=g) = derivative of sum(g f(z)); g = 1 is none",
+    "grad f(z, grad_output=g) = derivative of sum(g f(z)); g = 1 is none, a smaller g is broadcast",
     SPECS,
     needs=("grad_output",),
     gradient=True,
@@ -306,6 +306,14 @@ def the_cotangent_is_multiplied_in(s: Subject, call: Call) -> None:
     s.check_grad(call)
     e = exact(call.changed(grad_output=None))
     s.check_grad(call.changed(grad_output=np.ones_like(call.grad_output)), e)
+    g = np.asarray(call.grad_output)
+    for smaller in [g[:1], g[..., :1]][: g.ndim] if g.ndim else []:
+        due = exact(call.changed(grad_output=np.broadcast_to(smaller, g.shape)))
+        try:
+            s.check_grad(call.changed(grad_output=smaller), due)
+        except Broken as broken:
+            if not broken.raised:  # to refuse another shape is no wrong answer
+                raise
 
 
 @law(

@@ -72,16 +72,19 @@ def zero_times_infinity_is_zero(s: Subject, call: Call) -> None:
     x = np.where(np.isposinf(call.x), 1, call.x).astype(call.x.dtype)
     x[np.isneginf(x).all(axis=1), 0] = 0
     call = call.changed(x=x)
-    top = x.argmax(axis=1)
-    if not call.index:
-        q = np.where(np.isneginf(x), 0, call.target)
-        q[q.sum(axis=1) == 0, 0] = 0  # a target of nothing costs nothing
-        s.check(call.changed(target=q.astype(call.target.dtype)))
-        return
-    if s.has("weight"):
-        w = np.where(np.isneginf(x).any(axis=0), 0, np.resize([1.0, 2.0], x.shape[1]))
-        s.check(call.having(weight=w.astype(x.dtype)))
-    s.check(call.changed(target=np.where(call.live, top, call.target)))
+    w = np.where(np.isneginf(x).any(axis=0), 0, np.resize([1.0, 2.0], x.shape[1])).astype(x.dtype)
+    if call.index:
+        if s.has("weight"):
+            s.check(call.having(weight=w))
+        call = call.changed(target=np.where(call.live, x.argmax(axis=1), call.target))
+        smoothed = call.reduction != "mean" or np.any(w[call.target[call.live]])  # else of no weight
+    else:
+        # a target of nothing costs nothing
+        call = call.changed(target=np.where(np.isneginf(x), 0, call.target).astype(call.target.dtype))
+        smoothed = True
+    s.check(call)
+    if smoothed and s.has("weight") and s.has("label_smoothing"):
+        s.check(call.having(weight=w, label_smoothing=0.25))
 
 
 @law("NaN in z[i]: f(z)[i] is NaN, f(z)[j] is as before", SPECS, regimes=CALM)
@@ -99,13 +102,16 @@ def nan_stays_in_its_position(s: Subject, call: Call) -> None:
 
 
 @law(
-    "softmax with inf, or of only -inf, is NaN; logsumexp and softplus of inf are inf, sigmoid of inf is 1",
+    "softmax with inf, or of only -inf, is NaN; logsumexp and softplus of inf are inf, sigmoid of inf is 1; "
+    "the largest numbers are numbers",
     SPECS,
     regimes=("infinite", "nan", "masked"),
 )
 def infinities_have_their_limits(s: Subject, call: Call) -> None:
     """An overflow upstream has to arrive as what it is, not as a number that looks fine."""
     s.check(call)
+    if call.function not in LOSSES:  # the largest numbers are no infinities
+        s.check(call.changed(x=np.nan_to_num(call.x)))
 
 
 @law("f(z, y) raises for y < 0 and y >= K that are not ignored", CLASS_LOSSES, kinds=("index",), regimes=CALM)

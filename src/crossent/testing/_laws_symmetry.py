@@ -10,7 +10,7 @@ from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, R
 from crossent.testing._compare import Broken, check_bits, total
 from crossent.testing._laws import law
 from crossent.testing._laws_digits import CALM, FINITE
-from crossent.testing._subject import LAYOUTS, Subject
+from crossent.testing._subject import LAYOUTS, Function, Subject
 from crossent.testing._truth import Exact, exact
 
 
@@ -201,21 +201,30 @@ def memory_does_not_matter(s: Subject, call: Call) -> None:
         )
 
 
-@law("z, y, weight, ... are the same after the call as before", SPECS, regimes=(*FINITE, "masked"))
+@law(
+    "z, y, weight, ... are the same after the call as before",
+    SPECS,
+    regimes=(*FINITE, "masked"),
+    always=("where", "ignore_index"),
+)
 def inputs_are_not_written_to(s: Subject, call: Call) -> None:
     """A loss that subtracts the maximum in place changes what the next layer, or the next epoch, reads."""
-    for quantity, f in (("value", s.implementation), ("gradient", s.gradient)):
-        if f is None:
-            continue
-        arguments, options = s.arguments(call), s.options(call)
-        if quantity == "gradient" and call.grad_output is not None:
-            options["grad_output"] = np.array(call.grad_output, order="C")
-        s.run(call, quantity, f, arguments, options)
-        before = {"x": call.x, "target": call.target, **call.options, "grad_output": call.grad_output}
-        after = {**dict(zip(("x", "target"), arguments, strict=False)), **options}
-        for name, value in after.items():
-            if isinstance(value, np.ndarray):
-                check_bits(call, quantity, value, before[name], f"wrote to {name}")
+    for each in (call, call.having(where=None)):
+        for quantity, f in (("value", s.implementation), ("gradient", s.gradient)):
+            if f is not None:
+                _check_unchanged(s, each, quantity, f)
+
+
+def _check_unchanged(s: Subject, call: Call, quantity: str, f: Function) -> None:
+    arguments, options = s.arguments(call), s.options(call)
+    if quantity == "gradient" and call.grad_output is not None:
+        options["grad_output"] = np.array(call.grad_output, order="C")
+    s.run(call, quantity, f, arguments, options)
+    before = {"x": call.x, "target": call.target, **call.options, "grad_output": call.grad_output}
+    after = {**dict(zip(("x", "target"), arguments, strict=False)), **options}
+    for name, value in after.items():
+        if isinstance(value, np.ndarray):
+            check_bits(call, quantity, value, before[name], f"wrote to {name}")
 
 
 @law("f(z) = f(z), whatever was called in between", SPECS, regimes=FINITE)
