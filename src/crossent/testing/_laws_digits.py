@@ -18,7 +18,7 @@ FINITE = ("plain", "dense", "ties", "confident", "wide", "offset", "tiny", "edge
 CALM = ("plain", "dense", "ties")
 NORMALIZED = ("cross_entropy", "softmax", "log_softmax")
 MANY_ROWS = 70_000
-MANY_CLASSES = (4099, 4096)  # no multiple of a vector's width, and one of every block's
+MANY_CLASSES = (100, 1000, 4096, 4099)  # one is a multiple of every block, and one of no vector
 FAR_CLASSES = 70_000  # more than 16 bits count
 
 
@@ -200,7 +200,7 @@ def many_rows_are_rows(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f over 4,096 and 4,099 classes, and over the last of 70,000 = definition",
+    "f over 100, 1,000, 4,096 and 4,099 classes, and over the last of 70,000 = definition",
     (*ROWS, *CLASS_LOSSES),
     regimes=("plain", "dense", "confident"),
     min_classes=2,

@@ -329,16 +329,14 @@ def the_dtype_is_the_one_asked_for(s: Subject, call: Call) -> None:
     call = call.having(dtype=None)
     _check_dtype(s, call)
     single, double = np.dtype(np.float32), np.dtype(np.float64)
-    if call.x.dtype == single:
-        if s.has("dtype"):
-            _check_dtype(s, call.having(dtype=np.float64))
-        mixed = _in_dtype(call, double).changed(x=call.x)
-        try:
-            _check_dtype(s, mixed)
-        except Broken as broken:
-            if not broken.raised:  # to refuse another dtype is no wrong answer
-                raise
-    elif call.x.dtype == double and s.has("dtype"):
+    try:
+        _check_dtype(s, _in_dtype(call, double if call.x.dtype == single else single).changed(x=call.x))
+    except Broken as broken:
+        if not broken.raised:  # to refuse weights of another dtype is no wrong answer
+            raise
+    if s.has("dtype") and call.x.dtype == single:
+        _check_dtype(s, call.having(dtype=np.float64))
+    elif s.has("dtype") and call.x.dtype == double:
         both = _in_dtype(_in_dtype(call, single), double)  # the same in both
         if np.isfinite(both.x).all():
             _check_dtype(s, both.having(dtype=np.float32))
