@@ -98,8 +98,9 @@ def run(name, functions, laws=None, examples=EXAMPLES, dtypes=("float32", "float
 @pytest.mark.parametrize("name", SPECS)
 def test_laws__accept_an_honest_implementation(name):
     """A law that rejects the exact answer, rounded, is no law."""
-    # 70,000 rows are too many for decimals
-    laws = [law for law in LAWS if law.name not in ("long_sums_survive", "many_rows_are_rows")]
+    # 70,000 rows or classes are too many for decimals
+    long = ("long_sums_survive", "many_rows_are_rows", "many_classes_are_classes")
+    laws = [law for law in LAWS if law.name not in long]
     report = run(name, honest(name), laws, examples=3, dtypes=("float16", "float32", "float64"))
     assert report.ok, report.text()
     assert report.keeps_digits
@@ -708,6 +709,55 @@ def _one_buffer():
     return f, None
 
 
+def _sixty_four(call):
+    """Of more than 64 classes, but fewer than a block of 1,024, only 64 are read."""
+    x = np.moveaxis(call.x.copy(), call.axis, -1)
+    if 64 < x.shape[-1] < 1024:
+        x[..., 64:] = -np.inf
+    return call.changed(x=np.moveaxis(x, -1, call.axis))
+
+
+def _overflowing(call):
+    """x * log2(e), for exp2, is infinite where x is not."""
+    with np.errstate(all="ignore"):
+        far = np.isinf(call.x * call.x.dtype.type(1.4426950408889634))
+    return call.changed(x=np.where(far, np.copysign(call.x.dtype.type(np.inf), call.x), call.x))
+
+
+def _cotangent_of_rows(call):
+    """A smaller cotangent is repeated along the wrong axis."""
+    g = call.grad_output
+    if g is None or g.ndim < 2 or g.shape == call.value_shape:
+        return call
+    return call.changed(grad_output=np.broadcast_to(g.ravel()[:1], call.value_shape))
+
+
+def _writes_where(name):
+    """Ignored labels are added to the mask in place."""
+    f, g = honest(name)
+
+    def value(x, y, where=None, **options):
+        result = f(x, y, where=where, **options)
+        if where is not None and where.shape == y.shape and y.dtype.kind == "i":
+            where &= y != options.get("ignore_index", -100)
+        return result
+
+    return value, lambda *arguments, where=None, **options: g(*arguments, where=where, **options)
+
+
+def _nothing_smoothed_is_nan(call, value):
+    """0 * inf, where a class that weighs nothing is masked."""
+    w = call.options.get("weight")
+    masked = w is not None and np.isneginf(np.moveaxis(call.x, call.axis, -1)[..., w == 0]).any()
+    return np.full_like(value, np.nan) if masked and call.options.get("label_smoothing") else value
+
+
+def _in_the_targets_dtype(call):
+    """Logits are converted to the dtype of the probabilities."""
+    with np.errstate(all="ignore"):
+        return call if call.index else call.changed(x=call.x.astype(call.target.dtype).astype(call.x.dtype))
+
+
 def _pos_weight_of_no(call):
     """f(-z, 1 - y) swaps the answers, and with them whose weight it is."""
     return call if "pos_weight" not in call.options else call.changed(x=-call.x, target=1 - call.target)
@@ -1238,6 +1288,13 @@ BUGS = [
         "the_class_axis_may_be_anywhere",
         {"value": lambda c, v: np.atleast_1d(v)},
     ),
+    ("log_softmax", "64 classes of 100", "many_classes_are_classes", {"change": _sixty_four}),
+    ("softmax", "log2(e) times x", "infinities_have_their_limits", {"change": _overflowing}),
+    ("softplus", "log2(e) times x", "infinities_have_their_limits", {"change": _overflowing}),
+    (CE, "a smaller cotangent", "the_cotangent_is_multiplied_in", {"change": _cotangent_of_rows}),
+    (CE, "writes to the mask", "inputs_are_not_written_to", _writes_where),
+    (CE, "0 * inf, smoothed", "zero_times_infinity_is_zero", {"value": _nothing_smoothed_is_nan}),
+    (CE, "the dtype of the targets", "the_dtype_is_the_one_asked_for", {"change": _in_the_targets_dtype}),
     ("softplus", "log1p(exp(x))", "value_is_the_definition", _naive_softplus),
     ("sigmoid", "s (1 - s)", "confident_predictions_keep_their_digits", _naive_sigmoid),
     ("log_softmax", "z - log(sum(exp(z)))", "confident_predictions_keep_their_digits", _usual_log_softmax),

@@ -103,15 +103,16 @@ def nan_stays_in_its_position(s: Subject, call: Call) -> None:
 
 @law(
     "softmax with inf, or of only -inf, is NaN; logsumexp and softplus of inf are inf, sigmoid of inf is 1; "
-    "the largest numbers are numbers",
+    "three quarters of the largest number are a number",
     SPECS,
     regimes=("infinite", "nan", "masked"),
 )
 def infinities_have_their_limits(s: Subject, call: Call) -> None:
     """An overflow upstream has to arrive as what it is, not as a number that looks fine."""
     s.check(call)
-    if call.function not in LOSSES:  # the largest numbers are no infinities
-        s.check(call.changed(x=np.nan_to_num(call.x)))
+    if call.function not in LOSSES:  # large numbers are no infinities
+        large = np.finfo(call.x.dtype).max * call.x.dtype.type(0.75)
+        s.check(call.changed(x=np.nan_to_num(call.x, posinf=large, neginf=-large)))
 
 
 @law("f(z, y) raises for y < 0 and y >= K that are not ignored", CLASS_LOSSES, kinds=("index",), regimes=CALM)
