@@ -254,7 +254,8 @@ def log_softmax(x, axis=-1):
                 values += [Decimal("nan")] * len(z)
                 continue
             k = z.index(top)
-            r = sum(((v - top).exp() for j, v in enumerate(z) if j != k), Decimal(0))
+            e = {v: (v - top).exp() for v in set(z)}
+            r = sum((e[v] for j, v in enumerate(z) if j != k), Decimal(0))
             tail = _softplus(r.ln()) if r else Decimal(0)  # log(1 + r)
             values += [(v - top) - tail for v in z]
     return np.moveaxis(_rounded(values, moved.shape, x.dtype), -1, axis)
