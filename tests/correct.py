@@ -245,20 +245,25 @@ def _binary(logits, target, weight, pos_weight, reduction, where, g):
 def log_softmax(x, axis=-1):
     x = np.asarray(x)
     moved = np.moveaxis(x, axis, -1)
-    values = []
+    values, seen = [], {}
     with localcontext(CONTEXT):
         for p in np.ndindex(moved.shape[:-1]):
-            z = [_d(v) for v in moved[p]]
-            top = max((v for v in z if not v.is_nan()), default=Decimal("nan"))
-            if any(v.is_nan() for v in z) or top.is_infinite():
-                values += [Decimal("nan")] * len(z)
-                continue
-            k = z.index(top)
-            e = {v: (v - top).exp() for v in set(z)}
-            r = sum((e[v] for j, v in enumerate(z) if j != k), Decimal(0))
-            tail = _softplus(r.ln()) if r else Decimal(0)  # log(1 + r)
-            values += [(v - top) - tail for v in z]
+            key = tuple(moved[p].tolist())
+            if key not in seen:
+                seen[key] = _log_softmax([Decimal(v) for v in key])
+            values += seen[key]
     return np.moveaxis(_rounded(values, moved.shape, x.dtype), -1, axis)
+
+
+def _log_softmax(z):
+    top = max((v for v in z if not v.is_nan()), default=Decimal("nan"))
+    if any(v.is_nan() for v in z) or top.is_infinite():
+        return [Decimal("nan")] * len(z)
+    k = z.index(top)
+    e = {v: (v - top).exp() for v in set(z)}
+    r = sum((e[v] for j, v in enumerate(z) if j != k), Decimal(0))
+    tail = _softplus(r.ln()) if r else Decimal(0)  # log(1 + r)
+    return [(v - top) - tail for v in z]
 
 
 def softplus(x):
