@@ -106,6 +106,7 @@ def test_refusals__of_what_need_not_be_taken_are_no_wrong_answers():
         ("sigmoid", ["grad_output"]),
         (BINARY, ["weight", "grad_output", "reduction"]),
         (BINARY, []),
+        ("nll_loss", []),
     ):
         report = conformance_report(
             refusing(getattr(crossent, spec)), spec, grad=refusing(getattr(crossent, f"{spec}_grad")),
