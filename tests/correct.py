@@ -58,6 +58,7 @@ def _cross_entropy(logits, target, weight, ignore_index, reduction, smoothing, a
     """Value and gradient; everything in longdouble until the end."""
     if not 0 <= smoothing <= 1:
         raise ValueError("label_smoothing must be between 0 and 1")
+    _check_reduction(reduction)
     x, axis, positions = _rows(logits, axis)
     target = np.asarray(target)
     K = x.shape[axis]
@@ -66,6 +67,8 @@ def _cross_entropy(logits, target, weight, ignore_index, reduction, smoothing, a
     if target.shape != (x.shape if soft else shape):
         raise ValueError("target does not fit")
     mask = np.broadcast_to(np.True_ if where is None else where, shape)
+    if weight is not None and len(weight) != K:
+        raise ValueError("weight does not fit")
     w = [L(1)] * K if weight is None else [L(v) for v in weight]
     losses = np.zeros(shape, L)
     grad = np.zeros(x.shape, L)
@@ -101,6 +104,11 @@ def _cross_entropy(logits, target, weight, ignore_index, reduction, smoothing, a
         for k, others in enumerate(_others(a)):
             grad[_at(p, k, axis)] = prob[k] * others - a[k] * rest[k]
     return _reduced(losses, grad, total, reduction, positions, axis, mask, grad_output, x.dtype)
+
+
+def _check_reduction(reduction):
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError("reduction must be none, mean or sum")
 
 
 def _reduced(losses, grad, total, reduction, positions, axis, mask, g, dtype):
@@ -201,6 +209,7 @@ def _binary(logits, target, weight, pos_weight, reduction, where, g):
     x, target = np.asarray(logits), np.asarray(target)
     if target.shape != x.shape:
         raise ValueError("target does not fit")
+    _check_reduction(reduction)
     w, pw, live, g = (
         np.broadcast_to(default if v is None else v, x.shape)
         for v, default in ((weight, 1.0), (pos_weight, 1.0), (where, True), (g, 1.0))
@@ -236,19 +245,25 @@ def _binary(logits, target, weight, pos_weight, reduction, where, g):
 def log_softmax(x, axis=-1):
     x = np.asarray(x)
     moved = np.moveaxis(x, axis, -1)
-    values = []
+    values, seen = [], {}
     with localcontext(CONTEXT):
         for p in np.ndindex(moved.shape[:-1]):
-            z = [_d(v) for v in moved[p]]
-            top = max((v for v in z if not v.is_nan()), default=Decimal("nan"))
-            if any(v.is_nan() for v in z) or top.is_infinite():
-                values += [Decimal("nan")] * len(z)
-                continue
-            k = z.index(top)
-            r = sum(((v - top).exp() for j, v in enumerate(z) if j != k), Decimal(0))
-            tail = _softplus(r.ln()) if r else Decimal(0)  # log(1 + r)
-            values += [(v - top) - tail for v in z]
+            key = tuple(moved[p].tolist())
+            if key not in seen:
+                seen[key] = _log_softmax([Decimal(v) for v in key])
+            values += seen[key]
     return np.moveaxis(_rounded(values, moved.shape, x.dtype), -1, axis)
+
+
+def _log_softmax(z):
+    top = max((v for v in z if not v.is_nan()), default=Decimal("nan"))
+    if any(v.is_nan() for v in z) or top.is_infinite():
+        return [Decimal("nan")] * len(z)
+    k = z.index(top)
+    e = {v: (v - top).exp() for v in set(z)}
+    r = sum((e[v] for j, v in enumerate(z) if j != k), Decimal(0))
+    tail = _softplus(r.ln()) if r else Decimal(0)  # log(1 + r)
+    return [(v - top) - tail for v in z]
 
 
 def softplus(x):

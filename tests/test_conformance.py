@@ -60,11 +60,12 @@ CORRECT = ("cross_entropy", BINARY, "log_softmax", "softplus")
 @pytest.mark.parametrize("spec", CORRECT)
 def test_correct_implementations__are_accepted(spec, seed):
     """Loops over longdouble, decimals and floats: other code, the same numbers. What takes a loop long in
-    one of ten seeds; 70,000 rows of classes in none.
+    one of ten seeds; 70,000 rows of classes in none, of answers once.
     """
     slow = {law.name for law in LAWS if law.most is not None and law.most <= 12}
     if seed == 0:
-        slow = {"long_sums_survive"} if spec == "cross_entropy" else set()
+        long = ("many_rows_are_rows", "long_sums_survive")
+        slow = {"cross_entropy": {*long}, BINARY: {*long[:1]}}.get(spec, set())
     laws = [law for law in LAWS if law.name not in slow]
     report = conformance_report(
         getattr(correct, spec),
@@ -76,6 +77,55 @@ def test_correct_implementations__are_accepted(spec, seed):
         seed=seed,
     )
     assert report.ok, report.text()
+
+
+def test_refusals__of_what_need_not_be_taken_are_no_wrong_answers():
+    """Weights of another dtype, a cotangent that would have to be broadcast, a number that is no array."""
+
+    def refusing(f):
+        def called(x, *target, grad_output=None, **options):
+            arrays = [v for v in (*target, *options.values()) if isinstance(v, np.ndarray)]
+            if any(v.dtype.kind == "f" and v.dtype != x.dtype for v in arrays) or not x.ndim:
+                raise TypeError("arrays of one dtype")
+            if grad_output is None:
+                return f(x, *target, **options)
+            shape = () if options.get("reduction") in (None, "mean", "sum") and target else x.shape
+            if grad_output.shape != shape:
+                raise ValueError("shapes")
+            return f(x, *target, grad_output=grad_output, **options)
+
+        return called
+
+    laws = [
+        "the_dtype_is_the_one_asked_for",
+        "the_cotangent_is_multiplied_in",
+        "the_class_axis_may_be_anywhere",
+        "what_does_not_fit_is_refused",
+    ]
+    for spec, supports in (
+        ("sigmoid", ["grad_output"]),
+        (BINARY, ["weight", "grad_output", "reduction"]),
+        (BINARY, []),
+        ("nll_loss", []),
+    ):
+        report = conformance_report(
+            refusing(getattr(crossent, spec)), spec, grad=refusing(getattr(crossent, f"{spec}_grad")),
+            supports=supports, laws=laws, max_examples=20, seed=0,
+        )  # fmt: skip
+        assert report.ok, report.text()
+
+
+def test_results__that_are_numbers_of_python_have_no_dtype():
+    """A float64 in place of a float32 is told, a float is not."""
+
+    def loss(z, y):
+        return crossent.cross_entropy(z.astype(np.float64), y)
+
+    told = [
+        conformance_report(f, "cross_entropy", laws=["the_dtype_is_the_one_asked_for"], seed=0).ok
+        for f in (loss, lambda z, y: float(loss(z, y)))
+    ]
+    assert told == [False, True]
 
 
 # ---------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeAlias
 
@@ -229,13 +229,21 @@ def _short(v: Array) -> str:
         return f"np.full({v.shape}, {_number(first)}, dtype={_name(v.dtype)!r})"
     for axis in (0, v.ndim - 1):
         n = v.shape[axis]
-        for period in range(1, min(n // 2, _MANY) + 1):
-            part = np.take(v, np.arange(period), axis)
-            again = np.arange(n) % period
-            if np.array_equal(np.take(part, again, axis), v, equal_nan=v.dtype.kind == "f"):
+        for text, index in _patterns(n):
+            part = np.take(v, np.unique(index, return_index=True)[1], axis)
+            if np.array_equal(np.take(part, index, axis), v, equal_nan=v.dtype.kind == "f"):
                 dots = "" if v.ndim == 1 else "..., " if axis else ""
-                return f"{literal(part)}[{dots}np.arange({n}) % {period}]"
+                return f"{literal(part)}[{dots}{text}]"
     return ""
+
+
+def _patterns(n: int) -> Iterator[tuple[str, Array]]:
+    """Indices of n numbers that are a few: in turn, in runs, or one again and again before the others."""
+    at = np.arange(n)
+    for few in range(1, min(n // 2, _MANY) + 1):
+        yield f"np.arange({n}) % {few}", at % few
+        yield f"np.arange({n}) * {few} // {n}", at * few // n
+        yield f"np.maximum(np.arange({n}) - {n - few}, 0)", np.maximum(at - (n - few), 0)
 
 
 def _name(dtype: np.dtype[Any]) -> str:

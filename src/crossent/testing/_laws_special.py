@@ -7,7 +7,7 @@ import numpy as np
 from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS, Call
 from crossent.testing._compare import Broken
 from crossent.testing._laws import law
-from crossent.testing._laws_digits import CALM
+from crossent.testing._laws_digits import CALM, with_class
 from crossent.testing._subject import Subject
 from crossent.testing._truth import Exact, exact
 
@@ -21,17 +21,8 @@ from crossent.testing._truth import Exact, exact
 def a_masked_class_is_removed(s: Subject, call: Call) -> None:
     """A logit of -inf is how attention and vocabularies leave a class out: -inf - -inf is NaN."""
     call = call.rows
-    n = len(call.x)
-    x = np.concatenate([call.x, np.full((n, 1), -np.inf, call.x.dtype)], axis=1)
-    o, target, g = dict(call.options), call.target, call.grad_output
-    if o.get("weight") is not None:
-        o["weight"] = np.append(o["weight"], o["weight"].dtype.type(1))
-    if call.function == "cross_entropy" and not call.index:
-        target = np.concatenate([target, np.zeros((n, 1), target.dtype)], axis=1)
-    if g is not None and call.function in ("softmax", "log_softmax"):
-        g = np.concatenate([g, np.zeros((n, 1), g.dtype)], axis=1)
-    masked = call.changed(x=x, target=target, options=o, grad_output=g)
-    if g is None and call.function == "log_softmax":
+    masked = with_class(call, -np.inf)
+    if call.grad_output is None and call.function == "log_softmax":
         s.check_value(masked)
         return  # a cotangent of ones sees the masked class
     e, due = exact(call), exact(masked)
@@ -81,16 +72,19 @@ def zero_times_infinity_is_zero(s: Subject, call: Call) -> None:
     x = np.where(np.isposinf(call.x), 1, call.x).astype(call.x.dtype)
     x[np.isneginf(x).all(axis=1), 0] = 0
     call = call.changed(x=x)
-    top = x.argmax(axis=1)
-    if not call.index:
-        q = np.where(np.isneginf(x), 0, call.target)
-        q[q.sum(axis=1) == 0, 0] = 0  # a target of nothing costs nothing
-        s.check(call.changed(target=q.astype(call.target.dtype)))
-        return
-    if s.has("weight"):
-        w = np.where(np.isneginf(x).any(axis=0), 0, np.resize([1.0, 2.0], x.shape[1]))
-        s.check(call.having(weight=w.astype(x.dtype)))
-    s.check(call.changed(target=np.where(call.live, top, call.target)))
+    w = np.where(np.isneginf(x).any(axis=0), 0, np.resize([1.0, 2.0], x.shape[1])).astype(x.dtype)
+    if call.index:
+        if s.has("weight"):
+            s.check(call.having(weight=w))
+        call = call.changed(target=np.where(call.live, x.argmax(axis=1), call.target))
+        smoothed = call.reduction != "mean" or np.any(w[call.target[call.live]])  # else of no weight
+    else:
+        # a target of nothing costs nothing
+        call = call.changed(target=np.where(np.isneginf(x), 0, call.target).astype(call.target.dtype))
+        smoothed = True
+    s.check(call)
+    if smoothed and s.has("weight") and s.has("label_smoothing"):
+        s.check(call.having(weight=w, label_smoothing=0.25))
 
 
 @law("NaN in z[i]: f(z)[i] is NaN, f(z)[j] is as before", SPECS, regimes=CALM)
@@ -108,13 +102,17 @@ def nan_stays_in_its_position(s: Subject, call: Call) -> None:
 
 
 @law(
-    "softmax with inf, or of only -inf, is NaN; logsumexp and softplus of inf are inf, sigmoid of inf is 1",
+    "softmax with inf, or of only -inf, is NaN; logsumexp and softplus of inf are inf, sigmoid of inf is 1; "
+    "three quarters of the largest number are a number",
     SPECS,
     regimes=("infinite", "nan", "masked"),
 )
 def infinities_have_their_limits(s: Subject, call: Call) -> None:
     """An overflow upstream has to arrive as what it is, not as a number that looks fine."""
     s.check(call)
+    if call.function not in LOSSES:  # large numbers are no infinities
+        large = np.finfo(call.x.dtype).max * call.x.dtype.type(0.75)
+        s.check(call.changed(x=np.nan_to_num(call.x, posinf=large, neginf=-large)))
 
 
 @law("f(z, y) raises for y < 0 and y >= K that are not ignored", CLASS_LOSSES, kinds=("index",), regimes=CALM)
@@ -142,11 +140,21 @@ def smoothing_out_of_range_is_refused(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(z[N], y[N, 1]) is not f over [N, N]", LOSSES, kinds=("index",), regimes=CALM, min_rows=2, ndims=("2",)
+    "f(z[N], y[N, 1]) is not f over [N, N]; f(z[N], y[1]) and f(z[N], y[N - 1]) raise",
+    LOSSES,
+    kinds=("index",),
+    regimes=CALM,
+    min_rows=2,
+    ndims=("2",),
 )
 def targets_are_not_broadcast(s: Subject, call: Call) -> None:
     """[N] against [N, 1] is [N, N] to NumPy: a loss that falls, of a model that learns nothing."""
     call = call.rows.having(weight=None, pos_weight=None, where=None)
+    if call.grad_output is not None:
+        call = call.changed(grad_output=None)
+    for target in (call.target[:1], call.target[:-1]):
+        few = f"{len(target)} targets of {len(call.x)} accepted"
+        _refused(s, call.changed(target=target), few, "a ValueError")
     column = call.changed(target=call.target[:, np.newaxis])
     try:
         came = s.value(column)
@@ -156,6 +164,34 @@ def targets_are_not_broadcast(s: Subject, call: Call) -> None:
     if came.size != due.size or not np.array_equal(came.ravel(), due.ravel(), equal_nan=True):
         shown = came if came.size == 1 else f"shape {came.shape}"
         raise Broken(column, "value", "a target of another shape accepted", str(shown), "a ValueError")
+
+
+@law(
+    "f(reduction='average'), f(weight of K + 1 numbers, or of one), f(z, y + 0.5) raise",
+    LOSSES,
+    kinds=("index",),
+    regimes=CALM,
+    min_classes=2,
+    ndims=("2",),
+    without=("grad_output", "where"),
+    most=20,
+)
+def what_does_not_fit_is_refused(s: Subject, call: Call) -> None:
+    """A word that is not known, or the weights of another data set, are taken for something else, and
+    nobody is told.
+    """
+    if s.has("reduction"):
+        for word in ("average", "batchmean"):
+            _refused(s, call.having(reduction=word), f"reduction={word!r} accepted", "a ValueError")
+    if call.function not in CLASS_LOSSES:
+        return
+    K = call.x.shape[1 if call.axis is None else call.axis]
+    if s.has("weight"):
+        for n in (K + 1, 1):
+            weight = np.full(n, 2, call.x.dtype)
+            _refused(s, call.having(weight=weight), f"{n} weights of {K} classes accepted", "a ValueError")
+    halves = call.target + np.full((), 0.5, call.x.dtype)
+    _refused(s, call.changed(target=halves), "labels between classes accepted", "a TypeError")
 
 
 def _refused(s: Subject, call: Call, problem: str, due: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -23,6 +24,11 @@ _SMALL = 16  # arrays up to here are drawn number by number, so that Hypothesis 
 def _spread(dtype: npt.DTypeLike) -> float:
     """Where exp of a difference is still comfortably normal in `dtype`."""
     return {2: 8.0, 4: 80.0}.get(np.dtype(dtype).itemsize, 600.0)
+
+
+def _just_normal(dtype: npt.DTypeLike) -> float:
+    """The largest margin, in quarters, at which exp of minus it is a normal number."""
+    return math.floor(-4 * math.log(np.finfo(dtype).tiny)) / 4
 
 
 def seeded(draw: Draw) -> np.random.Generator:
@@ -72,7 +78,8 @@ def _ties(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
 
 
 def _confident(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
-    margins = [sign * part * _spread(dt) for part in (0.25, 0.5, 0.9, 1.0) for sign in (1, -1)]
+    sizes = [*(part * _spread(dt) for part in (0.25, 0.5, 0.9, 1.0)), _just_normal(dt)]
+    margins = [sign * size for size in sizes for sign in (1, -1)]
     return some_of(draw, shape, [0.0, 0.25, -0.5, 1.0, 20.0, -20.0, *margins])
 
 
@@ -112,7 +119,7 @@ def _edges(draw: Draw, shape: tuple[int, ...], dt: np.dtype[Any]) -> Array:
         3e4,
         -3e4,
     ]
-    some += [float(info.max) / 4, -float(info.max) / 4]
+    some += [float(info.max) / 4, -float(info.max) / 4, _just_normal(dt), -_just_normal(dt)]
     # sums of a few weighted losses stay finite
     top = float(info.max) / (4 if dt.itemsize == 2 else 2**12)
     return np.clip(some_of(draw, shape, some), -top, top)
