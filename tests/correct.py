@@ -58,7 +58,6 @@ def _cross_entropy(logits, target, weight, ignore_index, reduction, smoothing, a
     """Value and gradient; everything in longdouble until the end."""
     if not 0 <= smoothing <= 1:
         raise ValueError("label_smoothing must be between 0 and 1")
-    _check_reduction(reduction)
     x, axis, positions = _rows(logits, axis)
     target = np.asarray(target)
     K = x.shape[axis]
@@ -67,8 +66,6 @@ def _cross_entropy(logits, target, weight, ignore_index, reduction, smoothing, a
     if target.shape != (x.shape if soft else shape):
         raise ValueError("target does not fit")
     mask = np.broadcast_to(np.True_ if where is None else where, shape)
-    if weight is not None and len(weight) != K:
-        raise ValueError("weight does not fit")
     w = [L(1)] * K if weight is None else [L(v) for v in weight]
     losses = np.zeros(shape, L)
     grad = np.zeros(x.shape, L)
@@ -104,11 +101,6 @@ def _cross_entropy(logits, target, weight, ignore_index, reduction, smoothing, a
         for k, others in enumerate(_others(a)):
             grad[_at(p, k, axis)] = prob[k] * others - a[k] * rest[k]
     return _reduced(losses, grad, total, reduction, positions, axis, mask, grad_output, x.dtype)
-
-
-def _check_reduction(reduction):
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError("reduction must be none, mean or sum")
 
 
 def _reduced(losses, grad, total, reduction, positions, axis, mask, g, dtype):
@@ -209,7 +201,6 @@ def _binary(logits, target, weight, pos_weight, reduction, where, g):
     x, target = np.asarray(logits), np.asarray(target)
     if target.shape != x.shape:
         raise ValueError("target does not fit")
-    _check_reduction(reduction)
     w, pw, live, g = (
         np.broadcast_to(default if v is None else v, x.shape)
         for v, default in ((weight, 1.0), (pos_weight, 1.0), (where, True), (g, 1.0))

@@ -32,7 +32,7 @@ TESTS = {
     "binary": ["binary"],
     "nll": ["nll"],
     "categorical": ["categorical"],
-    "lse": ["lse", "row_maths"],
+    "lse": ["lse", "row_maths", "shifts"],
     "_exponentials": ["shifts", "lse", "row_maths"],
     "sigmoids": ["sigmoids"],
     "information": ["information"],

@@ -319,7 +319,8 @@ def the_cotangent_is_multiplied_in(s: Subject, call: Call) -> None:
 @law(
     "dtype=float64 of float32 logits: the float64 answer in float64, and the other way round; "
     "without: the logits' dtype, whatever that of the weights",
-    SPECS,
+    ("softmax", "log_softmax", "cross_entropy", BINARY),
+    needs=("dtype",),
     regimes=FINITE,
 )
 def the_dtype_is_the_one_asked_for(s: Subject, call: Call) -> None:
@@ -334,9 +335,9 @@ def the_dtype_is_the_one_asked_for(s: Subject, call: Call) -> None:
     except Broken as broken:
         if not broken.raised:  # to refuse weights of another dtype is no wrong answer
             raise
-    if s.has("dtype") and call.x.dtype == single:
+    if call.x.dtype == single:
         _check_dtype(s, call.having(dtype=np.float64))
-    elif s.has("dtype") and call.x.dtype == double:
+    elif call.x.dtype == double:
         held = call.changed(x=np.clip(call.x, -1e30, 1e30))
         both = _in_dtype(_in_dtype(held, single), double)  # the same in both
         _check_dtype(s, both.having(dtype=np.float32))

@@ -140,7 +140,7 @@ def smoothing_out_of_range_is_refused(s: Subject, call: Call) -> None:
 
 
 @law(
-    "f(z[N], y[N, 1]) is not f over [N, N]; f(z[N], y[1]) and f(z[N], y[N - 1]) raise",
+    "f(z[N], y[N, 1]) is not f over [N, N]",
     LOSSES,
     kinds=("index",),
     regimes=CALM,
@@ -150,11 +150,6 @@ def smoothing_out_of_range_is_refused(s: Subject, call: Call) -> None:
 def targets_are_not_broadcast(s: Subject, call: Call) -> None:
     """[N] against [N, 1] is [N, N] to NumPy: a loss that falls, of a model that learns nothing."""
     call = call.rows.having(weight=None, pos_weight=None, where=None)
-    if call.grad_output is not None:
-        call = call.changed(grad_output=None)
-    for target in (call.target[:1], call.target[:-1]):
-        few = f"{len(target)} targets of {len(call.x)} accepted"
-        _refused(s, call.changed(target=target), few, "a ValueError")
     column = call.changed(target=call.target[:, np.newaxis])
     try:
         came = s.value(column)
@@ -164,34 +159,6 @@ def targets_are_not_broadcast(s: Subject, call: Call) -> None:
     if came.size != due.size or not np.array_equal(came.ravel(), due.ravel(), equal_nan=True):
         shown = came if came.size == 1 else f"shape {came.shape}"
         raise Broken(column, "value", "a target of another shape accepted", str(shown), "a ValueError")
-
-
-@law(
-    "f(reduction='average'), f(weight of K + 1 numbers, or of one), f(z, y + 0.5) raise",
-    LOSSES,
-    kinds=("index",),
-    regimes=CALM,
-    min_classes=2,
-    ndims=("2",),
-    without=("grad_output", "where"),
-    most=20,
-)
-def what_does_not_fit_is_refused(s: Subject, call: Call) -> None:
-    """A word that is not known, or the weights of another data set, are taken for something else, and
-    nobody is told.
-    """
-    if s.has("reduction"):
-        for word in ("average", "batchmean"):
-            _refused(s, call.having(reduction=word), f"reduction={word!r} accepted", "a ValueError")
-    if call.function not in CLASS_LOSSES:
-        return
-    K = call.x.shape[1 if call.axis is None else call.axis]
-    if s.has("weight"):
-        for n in (K + 1, 1):
-            weight = np.full(n, 2, call.x.dtype)
-            _refused(s, call.having(weight=weight), f"{n} weights of {K} classes accepted", "a ValueError")
-    halves = call.target + np.full((), 0.5, call.x.dtype)
-    _refused(s, call.changed(target=halves), "labels between classes accepted", "a TypeError")
 
 
 def _refused(s: Subject, call: Call, problem: str, due: str) -> None:
