@@ -403,7 +403,7 @@ def scale(e: Array, c: Array, power: Array, out: Array) -> None:
         np.multiply(e, both.astype(out.dtype), out=out, casting="same_kind")
         return
     small = (size < info.tiny) & (c != 0)
-    large = np.flatnonzero((size > info.max) & (power > 1))  # by a sum of less than 1
+    large = np.flatnonzero(size > info.max)  # by a sum of less than 1
     grown = e[:, large] * (2 * power[large]).astype(out.dtype)  # `e` may be the memory of `out`
     np.multiply(e, np.where(small, c, both).astype(out.dtype), out=out, casting="same_kind")
     out[:, small] *= power[small].astype(out.dtype)
