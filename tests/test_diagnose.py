@@ -16,7 +16,7 @@ from hypothesis import given
 import crossent
 from crossent import _evidence as evidence
 from crossent import diagnose, log_softmax, softmax
-from crossent.findings import LOSSES
+from crossent.findings import LOSSES, Evidence
 from laws import BINARY, silence
 from strategies import calls
 
@@ -57,8 +57,9 @@ def changed(array, **places):
     return array
 
 
-def case(code, *arguments, figures=None, advice=None, **options):
-    return pytest.param(code, arguments, options, figures or {}, advice, id=code)
+def case(code, *arguments, figures=None, advice=None, says="", **options):
+    """A mistake, figures of its evidence, its advice, and a piece of what is printed."""
+    return pytest.param(code, arguments, options, (figures or {}, advice, says), id=code)
 
 
 NLL, BCE = {"loss": "nll_loss"}, {"loss": BINARY}
@@ -71,6 +72,8 @@ P = softmax(Z)
 # What the losses refuse.
 REFUSED = [
     case("arguments-swapped", Y, Z, advice="cross_entropy(target, logits)", figures={"axis": 0}),
+    case("arguments-swapped", Y, Z.T, axis=0, advice="cross_entropy(target, logits, axis=0)"),
+    case("arguments-swapped", changed(Y, _0=-1), Z, ignore_index=-1),
     case("class-axis", np.zeros((2, 6, 5)), np.zeros((2, 6), int), figures={"axis": 1, "other_axis": 2},
          advice="cross_entropy(logits, target, axis=-1)"),
     case("class-axis", np.zeros((5, 2, 6)), np.zeros((2, 6), int), figures={"other_axis": 0},
@@ -79,11 +82,16 @@ REFUSED = [
     case("target-shape", Z, Y[:, None], advice="cross_entropy(logits, target.reshape((8,)))"),
     case("target-shape", Z, Y[:, None] / 2, advice="cross_entropy(logits, target.reshape((8,)).astype(int))"),
     case("target-shape", Z, Y[:7], figures={"target": (7,), "logits": (8, 5)}, advice="target.shape == (8,)"),
-    case("target-shape", Z, 7 * np.ones((8, 5), int), advice="logits.ndim == target.ndim + 1"),
+    case("target-shape", Z, 7 * np.ones((8, 5), int), advice="logits.ndim == target.ndim + 1",
+         figures={"logits": (8, 5), "target": (8, 5), "axis": 1}),
     case("target-shape", ZB[:, :1], YB[:, 0], **BCE, advice=RESHAPED),
-    case("target-shape", ZB, YB[:7], **BCE, figures={"target": (7, 3)},
+    case("target-shape", ZB, YB[:7], **BCE, figures={"logits": (40, 3), "target": (7, 3)},
          advice="target.shape == logits.shape"),
+    case("target-shape", ZB, YB[:, 0], **BCE, advice="target.shape == logits.shape"),
+    case("target-shape", ZB, YB[:7].astype(int), **BCE, advice="target.shape == logits.shape"),
     case("target-shape", ZB, YB[:, 0].astype(int), **BCE,
+         advice="cross_entropy(logits, target, axis=-1)  # one class a row"),
+    case("target-shape", TEXT, TOKENS, **BCE,
          advice="cross_entropy(logits, target, axis=-1)  # one class a row"),
     case("one-hot-integers", Z, np.eye(5, dtype=int)[Y], figures={"rows": 8},
          advice="cross_entropy(logits, target.argmax(axis=1))"),
@@ -93,9 +101,12 @@ REFUSED = [
     case("multi-label-target", ZB[:, 0], YB[:, 0].astype(int), advice=f"{BINARY}(logits, target)"),
     case("float-indices", Z, Y.astype(float), figures={"dtype": "float64", "whole": True},
          advice="cross_entropy(logits, target.astype(int))"),
-    case("float-indices", Z, Y + 0.5, figures={"whole": False}),
-    case("boolean-target", Z[:, :2], Y > 2, figures={"true": int(sum(Y > 2))}),
-    case("soft-target", Z, P, **NLL, advice="cross_entropy(logits, target)"),
+    case("float-indices", Z, Y + 0.5, figures={"whole": False},
+         advice="np.mean((x - target) ** 2)  # regression?"),
+    case("float-indices", TEXT, TOKENS.astype(float), figures={"whole": True}),
+    case("boolean-target", Z[:, :2], Y > 2, figures={"true": int(sum(Y > 2))},
+         advice="cross_entropy(logits, target.astype(int))"),
+    case("soft-target", Z, P, **NLL, figures={"dtype": "float64"}, advice="cross_entropy(logits, target)"),
     case("labels-from-one", Z, Y + 1, figures={"low": 1, "high": 5, "classes": 5},
          advice="cross_entropy(logits, target - 1)"),
     case("labels-from-one", Z, Y + 1, weight=np.ones(5), **NLL, advice="nll_loss(log_probs, target - 1)"),
@@ -105,19 +116,31 @@ REFUSED = [
          advice="cross_entropy(logits, target, ignore_index=255)"),
     case("label-out-of-range", Z, changed(Y, _3=9), advice="logits.shape  # 10 classes at least"),
     case("label-out-of-range", Z, changed(Y, _3=-1), where=Y >= 0, figures={"low": -1}),
+    case("label-out-of-range", Z, [-100, 0, 3, 3, 9, 50, 1, 2], where=np.arange(8) != 5,
+         figures={"low": 0, "high": 9}, advice="logits.shape  # 10 classes at least"),  # those that count
+    case("label-out-of-range", Z, [1, 1, 2, 3, 4, 5, 6, 5], advice="logits.shape  # 7 classes at least"),
+    case("label-out-of-range", Z, [1, 0, 2, 3, 4, 5, 4, 5], ignore_index=0,  # 0 is taken, for padding
+         advice="logits.shape  # 6 classes at least"),
+    case("label-out-of-range", Z, changed(Y, _3=-1, _4=5), advice="logits.shape  # 6 classes at least"),
+    case("label-out-of-range", Z, changed(Y, _3=5, _4=255), advice="logits.shape  # 256 classes at least"),
+    case("label-out-of-range", Z[:, :2], changed(Y % 2, _3=-1, _4=1), figures={"high": 1},
+         advice="cross_entropy(logits, target, ignore_index=-1)"),
+    case("label-out-of-range", Z[:, :1], Y, advice=f"logits.shape  # {Y.max() + 1} classes at least"),
     case("one-class", ZB[:, :1], YB[:, 0].astype(int),
          advice=f"{BINARY}(logits.reshape(target.shape), target)"),
-    case("one-class", ZB[:, :1], YB[:, 0], figures={"classes": 1}),
+    case("one-class", ZB[:, :1], YB[:, 0], figures={"classes": 1},
+         advice=f"{BINARY}(logits.reshape(target.shape), target)"),
     case("one-class", ZB[:, :1], YB[:, 0] > 0, figures={"error": "TypeError"}),
     case("weight-shape", Z, Y, weight=np.ones(4), advice="weight.shape == (5,)"),
-    case("weight-shape", Z, P, weight=np.ones(4), figures={"shape": (4,), "classes": 5}),
+    case("weight-shape", Z, P, weight=np.ones(4),
+         figures={"argument": "weight", "shape": (4,), "classes": 5}),
     case("weight-shape", Z, Y, weight=2.0, advice="cross_entropy(logits, target, weight=np.full(5, weight))"),
     case("weight-shape", Z, Y, weight=np.ones(8),
          advice="np.average(cross_entropy(logits, target, reduction='none'), weights=weight)"),
     case("weight-shape", ZB, YB, **BCE, weight=np.ones(40),
          advice=f"{BINARY}(logits, target, weight=weight[:, None])"),
     case("weight-shape", ZB, YB, **BCE, pos_weight=np.ones(4),
-         figures={"argument": "pos_weight", "shape": (4,)}),
+         figures={"argument": "pos_weight", "shape": (4,), "logits": (40, 3)}),
     case("weight-shape", ZB, YB, **BCE, weight=np.ones(3), pos_weight=np.ones((40, 3, 1)),
          figures={"argument": "pos_weight"}),
     case("refused", np.ma.array(Z), Y, figures={"error": "TypeError"}, advice="help(crossent.cross_entropy)"),
@@ -127,7 +150,7 @@ REFUSED = [
     case("refused", Z, Y, ignore_index="pad"),
     case("refused", Z, Y, weight="balanced"),
     case("refused", Z, Y, where=np.ones(8)),
-    case("refused", Z, P, ignore_index=0),
+    case("refused", Z, P, ignore_index=0, weight=np.ones(4)),
     case("refused", ZB, YB, **BCE, where=np.ones(8, bool)),
     case("refused", ZB, YB, **BCE, pos_weight="balanced"),
     case("refused", Z + 0j, Y),
@@ -239,19 +262,21 @@ def only(findings, code):
     return findings[0]
 
 
-@pytest.mark.parametrize(("code", "arguments", "options", "figures", "advice"), [*REFUSED, *SILENT])
-def test_diagnose__finds_the_mistake_and_nothing_else(code, arguments, options, figures, advice):
+@pytest.mark.parametrize(("code", "arguments", "options", "expected"), [*REFUSED, *SILENT])
+def test_diagnose__finds_the_mistake_and_nothing_else(code, arguments, options, expected):
     """One mistake, one finding, with the figures that it was judged by and the code that mends it."""
+    figures, advice, says = expected
     with silence():
         finding = only(diagnose(*arguments, **options), code)
+    assert says in str(finding)
     assert {name: finding.evidence[name] for name in figures} == figures
     if advice is not None:
         assert finding.advice == advice
     assert "\n" not in finding.advice
 
 
-@pytest.mark.parametrize(("code", "arguments", "options", "figures", "advice"), REFUSED)
-def test_diagnose__says_of_refused_calls_what_the_loss_says(code, arguments, options, figures, advice):
+@pytest.mark.parametrize(("code", "arguments", "options", "expected"), REFUSED)
+def test_diagnose__says_of_refused_calls_what_the_loss_says(code, arguments, options, expected):
     """Two messages for one mistake would drift apart."""
     finding = only(diagnose(*arguments, **options), code)
     loss = getattr(crossent, options.get("loss", "cross_entropy"))
@@ -262,10 +287,10 @@ def test_diagnose__says_of_refused_calls_what_the_loss_says(code, arguments, opt
 
 
 @pytest.mark.parametrize(
-    ("code", "arguments", "options", "figures", "advice"),
+    ("code", "arguments", "options", "expected"),
     [parameters for parameters in SILENT if parameters.values[0] != "no-such-option"],  # Python refuses it
 )
-def test_diagnose__names_silent_what_the_loss_computes(code, arguments, options, figures, advice):
+def test_diagnose__names_silent_what_the_loss_computes(code, arguments, options, expected):
     """What the loss would refuse belongs to the other table."""
     loss = getattr(crossent, options.get("loss", "cross_entropy"))
     loss(*arguments, **{name: value for name, value in options.items() if name != "loss"})
@@ -568,6 +593,13 @@ def test_finding__reads_well():
     assert repr(finding.evidence) == "Evidence(error='IndexError', low=2, high=2, classes=2)"
     assert dict(finding.evidence) == {"error": "IndexError", "low": 2, "high": 2, "classes": 2}
     assert len(finding.evidence) == 4
+
+
+def test_evidence__is_hashed_by_its_figures():
+    """Equal in any order, and of other hashes where they differ: sets of findings stay fast."""
+    one, same, other = Evidence(rows=8, first=3), Evidence(first=3, rows=8), Evidence(rows=9, first=3)
+    assert one == same != other
+    assert hash(one) == hash(same) != hash(other)
 
 
 # ---------------------------------------------------------------------------------------
