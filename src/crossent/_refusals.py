@@ -141,7 +141,7 @@ def _labels(call: Call, y: Array, classes: int) -> _Refusal:
         return "one-class", call.code(x=f"{call.name}.reshape(target.shape)", loss=BINARY), figures
     if low >= 1 and high == classes and np.count_nonzero(y) == y.size:
         return "labels-from-one", call.code(y="target - 1"), figures
-    if low < 0 and high < classes:
+    if high < classes:  # it is `low` that is refused
         return "label-out-of-range", call.code(f"ignore_index={low}"), figures
     within = int(y.max(where=counts & (y < high), initial=limits.min))
     if low >= 0 and within < classes and high == 255:  # what images mark unlabelled pixels with

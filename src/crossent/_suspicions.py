@@ -126,7 +126,7 @@ def _place(wrong: evidence.Found, problem: desk.Categories) -> str:
 def _scale(call: Call, problem: desk.Categories, rows: evidence.Logits) -> Iterator[Finding]:
     """Are they logits, or log-probabilities, at all?"""
     norms, n = rows.norms, rows.rows
-    norm = norms.kind() if len(problem.x) > 1 else None
+    norm = norms.kind()
     # Not those that total less than 1: the best few of many log-probabilities are legitimate.
     if call.loss == "nll_loss" and norm != "probabilities" and norms.above:
         yield found(
@@ -476,12 +476,12 @@ def _binary_scale(call: Call, seen: evidence.Elements, x: Array, where: Array | 
             call.code(x="z") + "  # z: what sigmoid was given",
             rows=n, near_0=seen.near_0, near_1=seen.near_1, ones=seen.ones,
         )  # fmt: skip
-    elif where is None and x.ndim > 1 and x.shape[1] > 1:
+    elif where is None and x.ndim > 1:
         rows = evidence.of_logits(desk.Categories(desk.first(x, (1,)), 1, x.dtype, x.dtype))
         norm = rows.norms.kind()
         if norm is not None:
             yield _normalised(call, rows.norms, rows.rows, norm)
-    if seen.saturated and 2 * seen.saturated >= n:
+    if 2 * seen.saturated >= n:
         yield found(
             "saturated-logits",
             f"logits saturate: {seen.saturated} of {n} lie beyond {evidence.SATURATED:g} or "
