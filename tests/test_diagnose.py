@@ -183,6 +183,7 @@ SILENT = [
          says="logits are probabilities along axis 0, but the class axis is 1: which of the two is wrong?\n"),
     case("softmax-axis", log_softmax(Z, axis=0), Y, **NLL, advice="nll_loss(log_softmax(z, axis=1), target)",
          figures={"normalised": "log-probabilities"}),
+    case("softmax-axis", softmax(Z[:2], axis=0), Y[:2]),
     case("softmax-axis", softmax(Z, axis=0), P, figures={"other_axis": 0}),
     case("softmax-axis", log_softmax(rng(8).normal(size=(8, 6, 6))), TOKENS, **NLL,
          advice="nll_loss(log_probs, target, axis=-1)  # or nll_loss(log_softmax(z, axis=1), target)"),
@@ -196,6 +197,7 @@ SILENT = [
     case("probabilities-as-logits", [[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.0, 0.1, 0.9], [0.6, 0.4, 0]],
          [0, 2, 2, 0]),
     case("probabilities-as-logits", P, P),
+    case("probabilities-as-logits", [np.roll(P[0], i) for i in range(5)], Y[:5]),  # along both axes
     case("probabilities-as-logits", softmax(TEXT), TOKENS, axis=-1, figures={"rows": 48},
          advice="cross_entropy(z, target, axis=-1)" + LOST),
     case("probabilities-as-logits", sigmoid(ZB), YB, **BCE,
@@ -232,6 +234,7 @@ SILENT = [
          figures={"rows": 40, "several": int((YB.sum(1) > 1).sum()), "sum_high": 3.0},
          says="target has several classes in 19 of 40 rows of 0 and 1, first target[1, :]: cross_entropy is "
               "for one class a row; yes-or-no labels have a loss of their own\n"),
+    case("multi-label-target", Z[:1], np.ones((1, 5)), figures={"rows": 1, "several": 1}),
     case("target-rows", Z, 2 * P, figures={"wrong": 8, "sum_low": pytest.approx(2), "first": (0,)},
          advice="cross_entropy(logits, target / target.sum(axis=1, keepdims=True))",
          says="class probabilities must be at least 0 and sum to 1, but 8 of 8 rows of target do not, first "
@@ -240,6 +243,8 @@ SILENT = [
     case("target-rows", Z, np.eye(5)[Y] * (np.arange(8) < 6)[:, None], figures={"wrong": 2, "first": (6,)},
          advice="cross_entropy(logits, target, where=target.any(axis=1))",
          says="(smallest entry 0, sums from 0 to 1); they hold zeros: padding?\n"),
+    case("target-rows", Z, np.eye(5)[Y] * [[1], [1], [1], [1], [1], [0.5], [0], [0]],
+         advice="cross_entropy(logits, target / target.sum(axis=1, keepdims=True))", figures={"wrong": 3}),
     case("target-rows", ZB[:, :1], YB[:, :1], advice=f"{BINARY}(logits, target)",
          says="; one logit a row: is it a yes-or-no question?\n"),
     case("target-rows", TEXT, 2 * softmax(TEXT), where=TOKENS > 0, figures={"rows": int((TOKENS > 0).sum())},
@@ -257,6 +262,7 @@ SILENT = [
          advice="cross_entropy(logits, target)"),
     case("target-outside-0-1", ZB, changed(YB, _7_1=2), **BCE, advice="cross_entropy(logits, target)"),
     case("target-outside-0-1", ZB, np.maximum(2 * YB, 0.5), **BCE, advice="cross_entropy(logits, target)"),
+    case("target-outside-0-1", 0 * ZB, 2 * YB, **BCE, advice="cross_entropy(logits, target)"),
     case("target-outside-0-1", ZB, YB + 0.5, **BCE, advice="cross_entropy(logits, target)"),
     case("target-outside-0-1", ZB, YB - 1, **BCE, advice=f"{BINARY}(logits, target, where=target != -1)"),
     case("target-outside-0-1", ZB, 100 * YB, **BCE, figures={"high": 100},
@@ -328,6 +334,7 @@ SILENT = [
               "last; 2 axes of its own would say which one is meant\n",
          advice=f"{BINARY}(logits, target, pos_weight=pos_weight[None, :])"
                 "  # axis 1; pos_weight[:, None] for axis 0"),
+    case("weight-fits-two-axes", ZB[:2, :2], YB[:2, :2], **BCE, weight=np.ones(2)),
     case("weight-fits-two-axes", np.zeros((2, 4, 3, 4)), np.zeros((2, 4, 3, 4)), **BCE, weight=np.ones(4),
          figures={"argument": "weight", "axes": (1, 3)},
          advice=f"{BINARY}(logits, target, weight=weight[None, None, None, :])"
@@ -598,6 +605,121 @@ def test_diagnose__teachers_in_few_digits_are_fine():
     cut = (q.view(np.uint32) & 0xFFFF0000).view(np.float32)
     for target in (cut, q.astype(np.float16), np.tile([0.33, 0.33, 0.33, 0.0, 0.0], (8, 1)), q - 1e-9):
         assert diagnose(Z, target) == ()
+
+
+# ---------------------------------------------------------------------------------------
+# thresholds, on both sides
+
+
+@pytest.mark.parametrize(
+    ("numbers", "crowd"),
+    [
+        ({0.05: 10, 0.95: 11, 0.5: 79}, True),
+        ({0.05: 10, 0.95: 10, 0.5: 80}, False),  # a fifth
+        ({0.05: 9, 0.95: 20, 0.5: 9}, False),
+        ({0.05: 20, 0.95: 9, 0.5: 9}, False),
+        ({0.05: 10, 0.95: 11, 1.001: 1}, False),
+        ({0.05: 10, 0.95: 11, -0.001: 1}, False),
+        ({0.051: 10, 0.95: 11}, False),
+        ({0.05: 10, 0.949: 11}, False),
+        ({0.0: 10, 0.95: 11}, False),  # a relu
+        ({0.05: 10, 1.0: 11}, False),
+        ({0.05: 10, 0.95: 11, 0.0: 1, 1.0: 1}, True),
+        ({0.0: 10, 1.0: 10}, True),
+        ({0.0: 9, 1.0: 11}, False),
+        ({0.0: 11, 1.0: 9}, False),
+        ({0.0: 10, 1.0: 10, 0.5: 1}, False),
+    ],
+)
+def test_diagnose__outputs_of_a_sigmoid_crowd_at_both_ends(numbers, crowd):
+    """Ten near each end, or exactly at each, more than a fifth of all, and none beyond."""
+    z = np.repeat([*numbers], [*numbers.values()])
+    codes = [finding.code for finding in diagnose(z, np.arange(z.size) % 2, loss=BINARY)]
+    assert codes == ["probabilities-as-logits"] * crowd
+
+
+@pytest.mark.parametrize(
+    ("row", "saturates"),
+    [
+        ([0, -104, -104], False),
+        ([0, -104.001, -200], True),
+        ([0, -104, -1e4], False),
+        ([0, -8999, -1e4], True),
+        ([0, -9000, -1e4], False),  # the one class that is not masked
+        ([0, -INF, -INF], False),
+    ],
+)
+def test_diagnose__half_of_the_rows_saturate(row, saturates):
+    """A winner by more than 104 over a class that is not masked, in half of the rows."""
+    for rows, found in ((2, saturates), (1, False)):
+        z = np.array([row] * rows + [[2, 1, 0.5]] * (4 - rows))
+        codes = [finding.code for finding in diagnose(z, [0, 0, 0, 0])]
+        assert codes == ["saturated-logits"] * found
+    low = row[1]
+    for elements, found in ((2, saturates), (1, False)):
+        z = np.array([low] * elements + [1] * (4 - elements))
+        codes = [finding.code for finding in diagnose(z, [0, 0, 0, 0], loss=BINARY)]
+        assert codes == ["saturated-logits"] * found
+    assert diagnose([104.0, 104.0], [1, 1], loss=BINARY) == ()
+    assert only(diagnose([104.001, 0.5], [1, 1], loss=BINARY), "saturated-logits")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "wrong"),
+    [
+        ((0.25, 0.125, 1.0), (0.75, 0.125, 1e-6), True),
+        ((0.25, 0.125, 1.0), (0.75, 0.125, 1.01e-6), False),
+        ((0.25, 0.125, 1e-2), (0.375, 0.125, 1e-6), True),  # nothing learned along the class axis
+        ((0.25, 0.125, 0.99e-2), (0.375, 0.125, 1e-6), False),
+        ((0.25, 0.125, 0.99e-2), (0.625, 0.125, 1e-6), True),  # four times as far beyond chance
+        ((0.25, 0.125, 0.99e-2), (0.624, 0.125, 1e-6), False),
+    ],
+)
+def test_diagnose__another_axis_agrees_far_better_with_the_labels(monkeypatch, here, there, wrong):
+    """Beyond chance, and four times as far as the class axis if that is beyond it, too."""
+    by_axis = {1: evidence.Agreement(*here), 2: evidence.Agreement(*there)}
+    monkeypatch.setattr(evidence, "agreement", lambda x, axis, problem: by_axis[axis])
+    findings = diagnose(rng().normal(size=(8, 6, 6)), TOKENS)
+    assert [finding.code for finding in findings] == ["class-axis"] * wrong
+    for finding in findings:
+        assert finding.evidence["share"] == here[0]
+        assert finding.evidence["other_share"] == there[0]
+        assert finding.evidence["chance"] == there[2]
+
+
+def test_diagnose__six_columns_of_one_decimal_are_little_evidence():
+    """Another axis needs more than the class axis, for which four rows would do."""
+    columns = np.array([[7, 2, 1], [3, 3, 4], [0, 1, 9], [6, 4, 0], [5, 3, 2], [8, 2, 0], [8, 1, 1]]).T / 10
+    assert diagnose(columns[:, :5], [0, 1, 2]) == ()
+    assert diagnose(columns, [0, 1, 2])[0].code == "softmax-axis"
+
+
+def test_diagnose__an_axis_longer_than_a_box_is_not_suspected(monkeypatch):
+    """It would take memory, and is no class axis that is mistaken for another."""
+    z = softmax(Z, axis=0)
+    monkeypatch.setattr(evidence, "BOX", 8)
+    assert only(diagnose(z, Y), "softmax-axis")
+    monkeypatch.setattr(evidence, "BOX", 7)
+    assert diagnose(z, Y) == ()
+
+
+@pytest.mark.parametrize(("rarest", "absent"), [(100, True), (99, False)])
+def test_diagnose__a_class_is_absent_if_all_others_are_frequent(rarest, absent):
+    """If the rarest stands there 100 times, one ten times rarer would have been seen."""
+    y = np.repeat([0, 1], [3000, rarest])
+    assert [finding.code for finding in diagnose(np.zeros((y.size, 3)), y)] == ["absent-classes"] * absent
+
+
+def test_diagnose__what_is_told_of_labels_is_fine_with_probabilities():
+    """Log-probabilities and probability targets: no other loss takes both."""
+    assert diagnose(log_softmax(Z), P) == ()
+    assert diagnose(Z, Y, weight=[0, 1, 1, 1, 1]) == ()
+
+
+def test_diagnose__two_kinds_of_wrong_targets_are_two_findings():
+    """NaN, and what is outside [0, 1] beside it."""
+    findings = diagnose(ZB, changed(YB, _7_1=NAN, _9_2=-1), loss=BINARY)
+    assert [finding.evidence["first"] for finding in findings] == [(7, 1), (9, 2)]
 
 
 # ---------------------------------------------------------------------------------------

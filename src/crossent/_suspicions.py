@@ -138,8 +138,8 @@ def _scale(call: Call, problem: desk.Categories, rows: evidence.Logits) -> Itera
         )  # fmt: skip
     # Log-probabilities are what nll_loss takes. For cross_entropy they are harmless, and said because who
     # passes them expects something else; but no other loss takes probabilities as target.
-    right = "" if call.loss == BINARY else "log-probabilities"
-    if norm is not None and not (norm == right and (call.loss == "nll_loss" or problem.index is None)):
+    right = norm == "log-probabilities" and (call.loss == "nll_loss" or problem.index is None)
+    if norm is not None and not right:
         yield _normalised(call, norms, n, norm)
     if call.loss == "cross_entropy" and rows.saturated and 2 * rows.saturated >= n:
         yield found(
