@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 
 import crossent
+from crossent import _arguments as desk
 from crossent import _evidence as evidence
 from crossent import diagnose, log_softmax, softmax
 from crossent.findings import LOSSES, Evidence
@@ -821,6 +822,222 @@ def test_evidence__is_hashed_by_its_figures():
     one, same, other = Evidence(rows=8, first=3), Evidence(first=3, rows=8), Evidence(rows=9, first=3)
     assert one == same != other
     assert hash(one) == hash(same) != hash(other)
+
+
+# ---------------------------------------------------------------------------------------
+# figures
+
+
+@pytest.mark.parametrize(
+    ("norms", "fits"),
+    [
+        ({"low": 0, "sum_off": 1 / 64, "lse_off": 1}, ("probabilities", 1 / 64)),
+        ({"low": 0, "sum_off": 0.0157, "lse_off": 1e-3}, ("log-probabilities", 1e-3)),
+        ({"low": -1e-9, "sum_off": 0, "lse_off": 1.01e-3}, (None, INF)),
+    ],
+)
+def test_evidence__rows_are_normalised_within_a_limit(norms, fits):
+    """Sums to 1 as two decimals give them, logsumexps to 0 as float16 gives them."""
+    assert evidence.Norms(**norms).fits() == fits
+
+
+@pytest.mark.parametrize(
+    ("row", "d", "kind", "chance"),
+    [
+        ([0.1, 0.9], 1e-4, "probabilities", 0.1),
+        ([-3.123456789, 0.7], 1e-3, "log-probabilities", 2e-3),
+        ([0.2512345, 0.7512345], 1e-3, "probabilities", 4e-3),
+        ([-INF, -1.2512345, -0.7512345, -INF], 1e-3, "log-probabilities", 4e-3),
+        ([0.5, 0.75], 0.125, "probabilities", 1),  # entries as close together as the sum is to 1
+        ([0.5, 0.75], 0.1249, "probabilities", 0.5),
+        ([0.0, 1.0], 0, "probabilities", 0.5),
+        ([0.0, -5.1234567], 1e-3, "log-probabilities", 1),  # less the maximum
+        ([0.0, -5.1234567], 1e-3, "probabilities", 2e-3),
+        ([-INF, -INF], 1e-3, "log-probabilities", 1),
+    ],
+)
+def test_evidence__chance_of_a_row_of_logits(row, d, kind, chance):
+    """The density of sums times the width, but no less than the grid that the entries stand on."""
+    assert evidence._chance(np.array(row), d, kind) == pytest.approx(chance)
+
+
+@pytest.mark.parametrize(
+    ("row", "step"),
+    [
+        ([1, -3], 1.0), ([0.125, 2], 0.125), ([0.1, 0.7], 0.1), ([0.01, 0.33], 0.01), ([0.001, 0.7], 0.001),
+        ([0.0005, 0.7], 0.0), (np.float32([0.1, 0.7]), 0.1), (np.float64(np.float32([0.1, 0.7])), 0.0),
+        ([1000.1, -0.3], 0.1), ([4 * 2.0**-52], 1.0), ([6 * 2.0**-52], 0.0),
+    ],
+)  # fmt: skip
+def test_evidence__grid_of_numbers_typed_by_hand(row, step):
+    """The coarsest step, to within a few roundings of the dtype that the numbers came in."""
+    row = np.asarray(row, getattr(row, "dtype", float))
+    assert evidence._grid(row.astype(float), row.dtype) == step
+
+
+@pytest.mark.parametrize(
+    ("heads", "off", "kind"),
+    [
+        ([[0.2312, 0.7689], [0.2313, 0.7689]], 1e-3, None),  # the same to within 2e-3
+        ([[0.2312, 0.7689], [0.7689, 0.2313]], 1e-3, None),
+        ([[0.2334, 0.7689], [0.2354, 0.7689]], 1e-3, "probabilities"),
+        ([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.0, 0.1, 0.9], [0.6, 0.4, 0]], 0, "probabilities"),
+        ([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.0, 0.1, 0.9]], 0, None),
+        ([], 0, None),
+    ],
+)
+def test_evidence__rows_are_normalised_by_more_than_chance(heads, off, kind):
+    """Ten thousand to one, rows with the same entries counting once."""
+    heads = [np.array(head) for head in heads]
+    assert evidence.Norms(low=0.0, sum_off=off, heads=heads).kind() == kind
+
+
+def test_evidence__heads_are_spread_over_the_first_rows():
+    """64 rows, the first and the last of the first box among them."""
+    norms = evidence.Norms()
+    for n in (40, 100, 7):
+        z = rng(n).normal(size=(3, n))
+        norms.add(evidence.figures([z.copy()], n, z.dtype), z[:2], 1 / 64)
+        if n == 40:
+            assert np.array_equal(norms.heads, z[:2].T)
+        if n == 100:
+            assert np.array_equal(norms.heads[40:], z[:2, np.linspace(0, 99, 24).astype(int)].T)
+    assert len(norms.heads) == 64
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_evidence__figures_of_rows_that_come_in_parts(dtype):
+    """Of one class, of three and of two."""
+    z = rng(9).normal(size=(6, 50)).astype(dtype)
+    rows = evidence.figures(np.split(z.copy(), [1, 4]), 50, np.dtype(dtype))
+    for came, expected in zip(rows, (
+        z.min(axis=0), z.max(axis=0), np.sort(z, axis=0)[-2], z.sum(axis=0), crossent.logsumexp(z, axis=0),
+    ), strict=True):  # fmt: skip
+        assert came.dtype == dtype
+        np.testing.assert_allclose(came, expected, rtol=1e-5)
+
+
+def test_evidence__normalised_logits_total_1_within_the_digits_of_their_dtype():
+    """bfloat16 comes as a dtype of kind V."""
+    assert evidence.lse_off(np.dtype("V2")) == 1 / 16
+    for dtype in ("float16", "float32", "float64", "int8", "bool"):
+        assert evidence.lse_off(np.dtype(dtype)) == 1 / 64
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wide"),
+    [("bool", "f8"), ("i1", "f8"), ("u8", "f8"), ("V2", "f8"), ("f2", "f8"), (">f4", "f8"), ("f8", "f8"),
+     ("longdouble", "longdouble")],
+)  # fmt: skip
+def test_evidence__sums_have_digits_to_spare(dtype, wide):
+    """And the byte order of the machine."""
+    assert evidence.wide_dtype(np.empty(0, dtype)) == np.dtype(wide)
+
+
+@pytest.mark.parametrize(
+    ("row", "wrong", "several"),
+    [
+        ([1 / 64, 63 / 64, 0], 0, 0),
+        ([-1 / 64, 1, 1 / 64], 0, 0),
+        ([-0.0157, 1, 0.0157], 1, 0),
+        ([1, 1 / 64, 0], 0, 0),
+        ([1, 0.0157, 0], 1, 0),
+        ([63 / 64, 0, 0], 0, 0),
+        ([0.9843, 0, 0], 1, 0),
+        ([1, 0.5, 0], 1, 0),
+        ([1, 0.5001, 0], 1, 1),
+        ([0, 0, NAN], 1, 0),
+    ],
+)
+def test_evidence__distributions_within_a_limit(row, wrong, several):
+    """1/64 off, below 0 or of the sum; several classes from sums beyond 1.5 on."""
+    target = evidence.of_target(np.array([row, [0, 1, 0]]).T)
+    assert (target.rows, target.wrong.count, target.several.count) == (2, wrong, several)
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "all_of_them"), [(10, 10, True), (11, 10, False), (1000, 10, False), (5, 0, False)]
+)
+def test_evidence__sample_is_the_same_each_time(n, size, all_of_them):
+    """All, or at most so many at random, in order."""
+    sample = evidence._sample(n, size)
+    assert np.array_equal(sample, evidence._sample(n, size))
+    assert np.array_equal(sample, np.arange(n)) == all_of_them
+    assert 0 < len(sample) <= max(1, size) <= 10
+    assert (np.diff(sample) > 0).all()
+    assert set(sample) <= set(range(n))
+    assert all_of_them or set(evidence._sample(10**6, 100)) - set(range(10**5))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_evidence__agreement_counts_a_label_at_a_place_once(axis):
+    """Against loops: the mean vote of each label at each place, and Chernoff's bound."""
+    x = rng(10).normal(size=(9, 4, 4))
+    y = np.where(rng(11).random((9, 4)) < 0.6, x.argmax(axis=axis), rng(12).integers(0, 4, (9, 4)))
+    y[2, 1] = -100
+    where = rng(13).random((9, 4)) < 0.8
+    problem = desk.categories("logits", x, y, weight=None, ignore_index=-100, axis=1, where=where)
+    votes, largest = {}, []
+    for i, j in np.ndindex(9, 4):
+        if where[i, j] and y[i, j] != -100:
+            largest.append(np.argmax(x[i, :, j] if axis == 1 else x[i, j]))
+            votes.setdefault((j, y[i, j]), []).append(largest[-1] == y[i, j])
+    share = np.mean([np.mean(vote) for vote in votes.values()])
+    expected = np.mean([largest.count(label) / len(largest) for _, label in votes])
+    kl = share * np.log(share / expected) + (1 - share) * np.log((1 - share) / (1 - expected))
+    found = evidence.agreement(x, axis, problem)
+    assert found == pytest.approx((share, expected, np.exp(-len(votes) * kl)))
+    assert found.beyond == pytest.approx(share - expected)
+    worst = evidence.agreement(-x, axis, problem)
+    assert worst.beyond < 0
+    assert worst.chance == 1
+
+
+def test_evidence__elements_are_counted():
+    """Everything at once, with a mask and without."""
+    z = np.array([NAN, INF, -INF, INF, -INF, 0, 1, 0.05, 0.95, -0.1, 1.1, 105, -105, -9e3, -1e4, 0.5])
+    y = np.array([0, 0.9, 0.1, 1, 0, -0.5, 1.5, NAN, 0, 1, 1, 1, 0, 0, 0, 7])
+    seen = evidence.of_elements(z, y, None)
+    counts = {name: getattr(seen, name) for name in ("count", "low", "high", "saturated", "beyond")}
+    assert counts == {"count": 16, "low": -0.5, "high": 7, "saturated": 2, "beyond": 11}
+    assert (seen.near_0, seen.near_1, seen.ones, seen.hard) == (1, 1, 1, False)
+    places = {name: getattr(seen, name) for name in ("nan", "impossible", "outside", "missing")}
+    assert {name: (found.count, found.place) for name, found in places.items()} == {
+        "nan": (1, (0,)), "impossible": (2, (1,)), "outside": (3, (5,)), "missing": (1, (7,)),
+    }  # fmt: skip
+    seen = evidence.of_elements(z, y, np.isin(np.arange(16), (5, 6)))
+    assert (seen.count, seen.hard, seen.ones, seen.outside.place) == (2, True, 1, (5,))
+
+
+def test_diagnose__a_class_of_weight_0_may_be_masked():
+    """Nothing is multiplied by its inf."""
+    z, weight = changed(Z, _3_1=-INF), [1, 0, 1, 1, 1]
+    assert diagnose(z, changed(Y, _3=1), weight=weight) == ()
+    assert diagnose(z, P, weight=weight) == ()
+    assert diagnose(z, P * (np.arange(5) != 1) / (1 - P[:, 1:2])) == ()
+
+
+@pytest.mark.parametrize(("n", "absent"), [(1517, True), (1516, False)])
+def test_diagnose__classes_are_missed_among_many_labels_only(n, absent):
+    """If one a hundred times rarer than 1 / K would still be expected."""
+    codes = [finding.code for finding in diagnose(np.zeros((n, 2)), np.zeros(n, int))]
+    assert codes == ["absent-classes"] * absent
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "expected"),
+    [
+        ((3, 4), 1, [(0, 3, 0, 4)]),
+        ((3, 5), 1, [(0, 2, 0, 5), (2, 3, 0, 5)]),
+        ((3, 4), 3, [(0, 1, 0, 4), (1, 2, 0, 4), (2, 3, 0, 4)]),
+        ((2, 4), 4, [(0, 1, 0, 3), (0, 1, 3, 4), (1, 2, 0, 3), (1, 2, 3, 4)]),
+        ((1, 2), 13, [(0, 1, 0, 1), (0, 1, 1, 2)]),
+    ],
+)
+def test_evidence__boxes_are_as_large_as_may_be(monkeypatch, shape, classes, expected):
+    """As many rows of classes as 12 entries hold, one at least."""
+    monkeypatch.setattr(evidence, "BOX", 12)
+    assert [(a.start, a.stop, b.start, b.stop) for a, b in evidence.boxes(shape, classes)] == expected
 
 
 # ---------------------------------------------------------------------------------------

@@ -327,7 +327,7 @@ def label_counts(problem: Categories, rows: int) -> Array | None:
     no more draws than the first axis is long.
     """
     y, classes = problem.index, len(problem.x)
-    if y is None or classes < 2 or not y.ndim:
+    if y is None or not y.ndim:
         return None
     draws = min(rows, len(y))
     if classes * (1 - 0.01 / classes) ** draws > 1e-3:

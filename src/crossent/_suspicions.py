@@ -159,7 +159,7 @@ def _normalised(call: Call, norms: evidence.Norms, n: int, norm: str) -> Finding
         advice = call.code(x="z") + "  # z: what log_softmax was given"
         if call.loss != BINARY:
             said = "harmless but redundant: cross_entropy normalises again, which changes nothing"
-            advice = call.code(x="logits", loss="nll_loss") + "  # or pass what log_softmax was given"
+            advice = call.code(loss="nll_loss") + "  # or pass what log_softmax was given"
         return found(
             "log-probabilities-as-logits",
             f"logits look like log-probabilities: the logsumexp of all {n} rows is 0 within "
