@@ -336,6 +336,10 @@ SILENT = [
          advice=f"{BINARY}(logits, target, pos_weight=pos_weight[None, :])"
                 "  # axis 1; pos_weight[:, None] for axis 0"),
     case("weight-fits-two-axes", ZB[:2, :2], YB[:2, :2], **BCE, weight=np.ones(2)),
+    case("weight-fits-two-axes", np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), **BCE, weight=1.0,
+         pos_weight=np.ones(3), figures={"axes": (0, 1, 2)},
+         advice=f"{BINARY}(logits, target, pos_weight=pos_weight[None, None, :])"
+                "  # axis 2; pos_weight[:, None] for axis 1"),
     case("weight-fits-two-axes", np.zeros((2, 4, 3, 4)), np.zeros((2, 4, 3, 4)), **BCE, weight=np.ones(4),
          figures={"argument": "weight", "axes": (1, 3)},
          advice=f"{BINARY}(logits, target, weight=weight[None, None, None, :])"
@@ -410,9 +414,17 @@ def test_diagnose__documents_every_code_and_finds_each():
 
 
 def test_diagnose__names_two_mistakes():
-    """Softmax twice, and labels left out everywhere but in one row of NaN."""
+    """Softmax twice, and NaN, or a target that is none, beside it."""
     p = changed(softmax(Z), _0_0=NAN)
     assert [finding.code for finding in diagnose(p, Y)] == ["non-finite-logits", "probabilities-as-logits"]
+    codes = [finding.code for finding in diagnose(P, np.eye(5)[Y] / 2)]
+    assert codes == ["target-rows", "probabilities-as-logits"]
+
+
+def test_diagnose__rows_that_are_left_out_say_nothing():
+    """Nor do rows of the binary loss of which elements are left out."""
+    assert only(diagnose(changed(P, _3_0=7), Z, where=np.arange(8) != 3), "arguments-swapped")
+    assert diagnose(softmax(ZB / 8), YB, loss=BINARY, where=YB >= 0) == ()
 
 
 # ---------------------------------------------------------------------------------------
@@ -652,14 +664,11 @@ def test_diagnose__outputs_of_a_sigmoid_crowd_at_both_ends(numbers, crowd):
 )
 def test_diagnose__half_of_the_rows_saturate(row, saturates):
     """A winner by more than 104 over a class that is not masked, in half of the rows."""
-    for rows, found in ((2, saturates), (1, False)):
-        z = np.array([row] * rows + [[2, 1, 0.5]] * (4 - rows))
-        codes = [finding.code for finding in diagnose(z, [0, 0, 0, 0])]
-        assert codes == ["saturated-logits"] * found
-    low = row[1]
-    for elements, found in ((2, saturates), (1, False)):
-        z = np.array([low] * elements + [1] * (4 - elements))
-        codes = [finding.code for finding in diagnose(z, [0, 0, 0, 0], loss=BINARY)]
+    for others, found in ((1, saturates), (2, False)):
+        z = np.array([row] + [[2, 1, 0.5]] * others)
+        assert [finding.code for finding in diagnose(z, [0] * len(z))] == ["saturated-logits"] * found
+        z = z[:, 1]
+        codes = [finding.code for finding in diagnose(z, [0] * len(z), loss=BINARY)]
         assert codes == ["saturated-logits"] * found
     assert diagnose([104.0, 104.0], [1, 1], loss=BINARY) == ()
     assert only(diagnose([104.001, 0.5], [1, 1], loss=BINARY), "saturated-logits")

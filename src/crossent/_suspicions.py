@@ -447,7 +447,7 @@ def _binary_targets(call: Call, seen: evidence.Elements, y: Array) -> Iterator[F
         cause, advice = "are the labels -1 and 1?", call.code(y="(target + 1) / 2")
     elif low >= 1 and high == 2:
         cause, advice = "are labels counted from 1?", call.code(y="target - 1")
-    elif low < 0 and high <= 1:
+    elif high <= 1:  # it is `low` that is outside
         cause = f"does {low:g} mark elements to leave out?"
         advice = call.code(f"where=target != {low:g}")
     yield found(
