@@ -179,6 +179,10 @@ SILENT = [
          figures={"rows": 48}, says="looks wrong: the rows of target sum to 1 along axis 2 instead\n"),
     case("class-axis", TEXT[:, :4], softmax(TEXT[:, :4]), figures={
         "other_axis": 2, "wrong": int((abs(softmax(TEXT[:, :4]).sum(axis=1) - 1) > 1 / 64).sum())}),
+    case("class-axis", np.moveaxis(TEXT[:6, :5], 2, 0), TOKENS[:6, :5], figures={"other_axis": 0},
+         advice="cross_entropy(logits, target, axis=0)"),
+    case("softmax-axis", log_softmax(rng(8).normal(size=(6, 6, 5)), axis=0), TOKENS[:6, :5], **NLL,
+         advice="nll_loss(log_probs, target, axis=0)  # or nll_loss(log_softmax(z, axis=1), target)"),
     case("softmax-axis", softmax(Z, axis=0), Y, advice="cross_entropy(z, target)",
          figures={"axis": 1, "other_axis": 0, "normalised": "probabilities"},
          says="logits are probabilities along axis 0, but the class axis is 1: which of the two is wrong?\n"),
@@ -362,6 +366,7 @@ SILENT = [
     case("absent-classes", np.zeros((20_000, 15)), MANY, says="labels (0, 11, 12, 13, 14), but"),
     case("absent-classes", np.zeros((20_000, 16)), MANY, figures={"absent": 6},
          says="labels (0, 11, 12, 13, 14, ...), but all others at least 1948 times; is K right?\n"),
+    case("absent-classes", np.zeros((20_000, 3)), MANY % 2 + 1, says="; are labels counted from 1?\n"),
     case("absent-classes", np.zeros((20_000, 2)), 0 * MANY + 1, figures={"absent": 1, "first": 0},
          says="; is K right?\n"),
 ]  # fmt: skip
@@ -713,17 +718,18 @@ def test_diagnose__an_axis_longer_than_a_box_is_not_suspected(monkeypatch):
     assert diagnose(z, Y) == ()
 
 
-@pytest.mark.parametrize(("rarest", "absent"), [(100, True), (99, False)])
+@pytest.mark.parametrize(("rarest", "absent"), [(100, True), (99, False), (1, False)])
 def test_diagnose__a_class_is_absent_if_all_others_are_frequent(rarest, absent):
     """If the rarest stands there 100 times, one ten times rarer would have been seen."""
     y = np.repeat([0, 1], [3000, rarest])
     assert [finding.code for finding in diagnose(np.zeros((y.size, 3)), y)] == ["absent-classes"] * absent
 
 
-def test_diagnose__what_is_told_of_labels_is_fine_with_probabilities():
-    """Log-probabilities and probability targets: no other loss takes both."""
+def test_diagnose__what_looks_like_a_mistake_and_is_none():
+    """No other loss takes log-probabilities and probability targets; weights may be 0, and any number."""
     assert diagnose(log_softmax(Z), P) == ()
     assert diagnose(Z, Y, weight=[0, 1, 1, 1, 1]) == ()
+    assert diagnose(Z, Y, weight=np.full(5, np.finfo("longdouble").max)) == ()
 
 
 def test_diagnose__two_kinds_of_wrong_targets_are_two_findings():

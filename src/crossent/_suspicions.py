@@ -307,7 +307,7 @@ def _weights(call: Call) -> Iterator[Finding]:
         w = desk.real(name, came)
         wrong = evidence.Found()
         for box in evidence.boxes(w.shape):
-            part = w[box].reshape(-1).astype(evidence.wide_dtype(w))
+            part = w[box].astype(evidence.wide_dtype(w))
             wrong.add(box, np.flatnonzero(~((part >= 0) & (part < np.inf))))
         if wrong.count:
             value = float(w[wrong.place])
