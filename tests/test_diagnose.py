@@ -881,7 +881,7 @@ def test_evidence__chance_of_a_row_of_logits(row, d, kind, chance):
     [
         ([1, -3], 1.0), ([0.125, 2], 0.125), ([0.1, 0.7], 0.1), ([0.01, 0.33], 0.01), ([0.001, 0.7], 0.001),
         ([0.0005, 0.7], 0.0), (np.float32([0.1, 0.7]), 0.1), (np.float64(np.float32([0.1, 0.7])), 0.0),
-        ([1000.1, -0.3], 0.1), ([4 * 2.0**-52], 1.0), ([6 * 2.0**-52], 0.0),
+        ([1000.1, -0.3], 0.1), ([4 * 2.0**-52], 1.0), ([4.5 * 2.0**-52], 0.0),
     ],
 )  # fmt: skip
 def test_evidence__grid_of_numbers_typed_by_hand(row, step):
@@ -991,6 +991,7 @@ def test_evidence__agreement_counts_a_label_at_a_place_once(axis):
     y = np.where(rng(11).random((9, 4)) < 0.6, x.argmax(axis=axis), rng(12).integers(0, 4, (9, 4)))
     y[2, 1] = -100
     where = rng(13).random((9, 4)) < 0.8
+    where[2, 1] = True
     problem = desk.categories("logits", x, y, weight=None, ignore_index=-100, axis=1, where=where)
     votes, largest = {}, []
     for i, j in np.ndindex(9, 4):
@@ -1006,10 +1007,33 @@ def test_evidence__agreement_counts_a_label_at_a_place_once(axis):
     worst = evidence.agreement(-x, axis, problem)
     assert worst.beyond < 0
     assert worst.chance == 1
+    problem = desk.categories(
+        "logits", x, 0 * y - 100, weight=None, ignore_index=-100, axis=1, where=None
+    )  # fmt: skip
+    assert evidence.agreement(x, axis, problem) == (0, 1, 1)
 
 
-def test_evidence__elements_are_counted():
-    """Everything at once, with a mask and without."""
+@pytest.mark.parametrize("box", [1, 7, 100])
+def test_evidence__target_rows_are_counted(monkeypatch, box):
+    """Empty ones, soft ones, those of several classes, in boxes of any size."""
+    monkeypatch.setattr(evidence, "BOX", box)
+    q = np.array([[0, 0, 0], [0.5, 0.5, 0], [1, 1, 0], [0, 0, 0], [-1, 2, 0], [0, 1, 0]]).T
+    seen = evidence.of_target(q)
+    assert (seen.rows, seen.low, seen.sum_low, seen.sum_high, seen.empty, seen.hard) == (
+        6,
+        -1,
+        0,
+        2,
+        2,
+        False,
+    )
+    assert (seen.wrong.count, seen.wrong.place, seen.several.count, seen.several.place) == (4, (0,), 1, (2,))
+
+
+@pytest.mark.parametrize("box", [1, 3, 100])
+def test_evidence__elements_are_counted(monkeypatch, box):
+    """Everything at once, with a mask and without, in boxes of any size."""
+    monkeypatch.setattr(evidence, "BOX", box)
     z = np.array([NAN, INF, -INF, INF, -INF, 0, 1, 0.05, 0.95, -0.1, 1.1, 105, -105, -9e3, -1e4, 0.5])
     y = np.array([0, 0.9, 0.1, 1, 0, -0.5, 1.5, NAN, 0, 1, 1, 1, 0, 0, 0, 7])
     seen = evidence.of_elements(z, y, None)
@@ -1022,6 +1046,8 @@ def test_evidence__elements_are_counted():
     }  # fmt: skip
     seen = evidence.of_elements(z, y, np.isin(np.arange(16), (5, 6)))
     assert (seen.count, seen.hard, seen.ones, seen.outside.place) == (2, True, 1, (5,))
+    large = np.full(2, np.finfo("longdouble").max)
+    assert evidence.of_elements(large, np.zeros(2), None).impossible.count == 0
 
 
 def test_diagnose__a_class_of_weight_0_may_be_masked():
@@ -1065,9 +1091,21 @@ def test_evidence__does_not_depend_on_the_boxes(monkeypatch, box):
     z = changed(TEXT, _7_5_1=NAN, _2_1_0=-INF, _2_1_1=1e4, _6_0_2=-INF)
     y = changed(TOKENS, _6_0=2, _1_1=-100)
     q = changed(softmax(TEXT), _3_3_3=7.0, _5_0_0=-1.0)
-    whole = [diagnose(np.moveaxis(z, -1, 1), y), diagnose(z, q, axis=-1), diagnose(z, q, loss=BINARY)]
+    where = np.arange(8)[:, None] > 2
+
+    def all_of_them():
+        yield diagnose(np.moveaxis(z, -1, 1), y)
+        yield diagnose(z, q, axis=-1)
+        yield diagnose(z, q, loss=BINARY)
+        yield diagnose(z, q, axis=-1, where=where)
+        yield diagnose(z, q, loss=BINARY, where=where[..., None])
+        yield diagnose(np.where(z > 0, 200, 0.0), y, axis=-1)
+        yield diagnose(log_softmax(TEXT), TOKENS, axis=-1, weight=[0, 1, 1, 1, 1, 1])
+        yield diagnose(TEXT, 0 * TOKENS, axis=-1, weight=[0, 1, 1, 1, 1, 1])
+
+    whole = [*all_of_them()]
     monkeypatch.setattr(evidence, "BOX", box)
-    assert whole == [diagnose(np.moveaxis(z, -1, 1), y), diagnose(z, q, axis=-1), diagnose(z, q, loss=BINARY)]
+    assert [*all_of_them()] == whole
     assert [finding.code for finding in whole[0]] == ["non-finite-logits", "infinite-loss"]
     assert whole[0][0].evidence["first"] == (7, 5)
     assert whole[0][1].evidence["first"] == (6, 0)

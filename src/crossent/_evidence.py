@@ -298,8 +298,7 @@ def of_target(q: Array, problem: Categories | None = None) -> Target:
             at = counting(problem, box)
         if not at.size:
             continue
-        low = np.full(at.size, np.inf, wide_dtype(q))
-        total = np.zeros(at.size, low.dtype)
+        low, total = np.full(at.size, np.inf), np.zeros(at.size)
         for _, part in parts(q, box, at):
             low = np.minimum(low, part.min(axis=0))
             total += part.sum(axis=0)
@@ -408,7 +407,7 @@ def agreement(x: Array, axis: int, problem: Categories) -> Agreement:
     voters, vote = np.unique(np.stack([after, labels]), axis=1, return_inverse=True)
     vote = vote.reshape(-1)
     n = voters.shape[1]
-    mean = np.bincount(vote, largest == labels, n) / np.bincount(vote, minlength=n)
+    mean = np.bincount(vote, largest == labels) / np.bincount(vote)
     p = float((np.bincount(largest, minlength=x.shape[axis]) / flat.size)[voters[1]].mean())
     a = float(mean.mean())
     return Agreement(a, p, 1.0 if a <= p else math.exp(-n * _divergence(a, p)))
