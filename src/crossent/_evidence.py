@@ -61,7 +61,7 @@ def parts(z: Array, box: Box, kept: Array | slice) -> Iterator[tuple[int, Array]
 
 def wide_dtype(x: Array) -> np.dtype[Any]:
     """Return a dtype that holds every entry and adds them with digits to spare."""
-    return np.dtype(np.float64) if x.dtype.kind in "iubV" else wide(x.dtype.newbyteorder("="))
+    return np.dtype(np.float64) if x.dtype.kind == "V" else wide(x.dtype.newbyteorder("="))
 
 
 @dataclass(slots=True)
