@@ -1048,17 +1048,17 @@ def test_evidence__target_rows_are_counted(monkeypatch, box):
 def test_evidence__elements_are_counted(monkeypatch, box):
     """Everything at once, with a mask and without, in boxes of any size."""
     monkeypatch.setattr(evidence, "BOX", box)
-    z = np.array([NAN, INF, -INF, INF, -INF, 0, 1, 0.05, 0.95, -0.1, 1.1, 105, -105, -9e3, -1e4, 0.5])
-    y = np.array([0, 0.9, 0.1, 1, 0, -0.5, 1.5, NAN, 0, 1, 1, 1, 0, 0, 0, 7])
+    z = np.array([NAN, INF, -INF, INF, -INF, 0, 1, 0.05, 0.95, -0.1, 1.1, 105, -105, -9e3, -1e4, 0.5, 0])
+    y = np.array([0, 0.9, 0.1, 1, 0, -0.5, 1.5, NAN, 0, 1, 1, 1, 0, 0, 0, 7, 0])
     seen = evidence.of_elements(z, y, None)
     counts = {name: getattr(seen, name) for name in ("count", "low", "high", "saturated", "beyond")}
-    assert counts == {"count": 16, "low": -0.5, "high": 7, "saturated": 2, "beyond": 11}
+    assert counts == {"count": 17, "low": -0.5, "high": 7, "saturated": 2, "beyond": 11}
     assert (seen.near_0, seen.near_1, seen.ones, seen.hard) == (1, 1, 1, False)
     places = {name: getattr(seen, name) for name in ("nan", "impossible", "outside", "missing")}
     assert {name: (found.count, found.place) for name, found in places.items()} == {
         "nan": (1, (0,)), "impossible": (2, (1,)), "outside": (3, (5,)), "missing": (1, (7,)),
     }  # fmt: skip
-    seen = evidence.of_elements(z, y, np.isin(np.arange(16), (5, 6)))
+    seen = evidence.of_elements(z, y, np.isin(np.arange(17), (5, 6)))
     assert (seen.count, seen.hard, seen.ones, seen.outside.place) == (2, True, 1, (5,))
     large = np.full(2, np.finfo("longdouble").max)
     assert evidence.of_elements(large, np.zeros(2), None).impossible.count == 0
