@@ -936,14 +936,22 @@ def test_evidence__heads_are_spread_over_the_first_rows():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_evidence__figures_of_rows_that_come_in_parts(dtype):
-    """Of one class, of forty and of five."""
-    z = rng(9).normal(size=(46, 50)).astype(dtype)
-    rows = evidence.figures(np.split(z.copy(), [1, 41]), 50, np.dtype(dtype))
+    """Of one class, of two thousand and of five."""
+    z = rng(9).normal(size=(2006, 50)).astype(dtype)
+    rows = evidence.figures(np.split(z.copy(), [1, 2001]), 50, np.dtype(dtype))
     for came, expected in zip(rows, (
         z.min(axis=0), z.max(axis=0), np.sort(z, axis=0)[-2], z.sum(axis=0), crossent.logsumexp(z, axis=0),
     ), strict=True):  # fmt: skip
         assert came.dtype == dtype
-        np.testing.assert_allclose(came, expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(came, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_diagnose__longdouble_keeps_its_range():
+    """Where it has more than float64."""
+    findings = diagnose(np.array([[5000, 0]], "longdouble"), [0], loss="nll_loss")
+    finding = only(findings, "logits-as-log-probabilities")
+    with silence():
+        assert finding.evidence["lse_high"] == pytest.approx(float(np.log(np.exp(np.longdouble(5000)))))
 
 
 def test_evidence__normalised_logits_total_1_within_the_digits_of_their_dtype():
@@ -1153,6 +1161,18 @@ def test_diagnose__memory_does_not_grow_with_the_input(shape):
         tracemalloc.stop()
     assert findings[0].code == "saturated-logits"
     assert findings[0].evidence["rows"] == shape[0]
+    assert peak < MEMORY
+
+
+def test_diagnose__memory_does_not_grow_with_probability_targets():
+    """Rows of both are looked at in boxes."""
+    z = np.broadcast_to(np.float16(0), (2_000, 2_000))
+    tracemalloc.start()
+    try:
+        assert diagnose(z, np.broadcast_to(np.float32(1 / 2_000), z.shape)) == ()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
     assert peak < MEMORY
 
 
