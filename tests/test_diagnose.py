@@ -934,7 +934,7 @@ def test_evidence__heads_are_spread_over_the_first_rows():
     assert norms.above == 0
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "longdouble"])  # each is sorted in its own way
 def test_evidence__figures_of_rows_that_come_in_parts(dtype):
     """Of one class, of two thousand and of five."""
     z = rng(9).normal(size=(2006, 50)).astype(dtype)
