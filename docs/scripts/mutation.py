@@ -46,6 +46,11 @@ TESTS = {
     "_scratch": ["scratch"],
     "_threads": ["threads", "-k not for_any_number and not eight_callers and not another_threads_call"],
     "exact": ["exact"],
+    "mistakes": ["diagnose"],
+    "findings": ["diagnose"],
+    "_refusals": ["diagnose"],
+    "_suspicions": ["diagnose"],
+    "_evidence": ["diagnose"],
 }
 STATUS = {
     None: "untried",

@@ -61,7 +61,7 @@ def parts(z: Array, box: Box, kept: Array | slice) -> Iterator[tuple[int, Array]
 
 def wide_dtype(x: Array) -> np.dtype[Any]:
     """Return a dtype that holds every entry and adds them with digits to spare."""
-    return np.dtype(np.float64) if x.dtype.kind in "iubV" else wide(x.dtype.newbyteorder("="))
+    return np.dtype(np.float64) if x.dtype.kind == "V" else wide(x.dtype.newbyteorder("="))
 
 
 @dataclass(slots=True)
@@ -298,8 +298,7 @@ def of_target(q: Array, problem: Categories | None = None) -> Target:
             at = counting(problem, box)
         if not at.size:
             continue
-        low = np.full(at.size, np.inf, wide_dtype(q))
-        total = np.zeros(at.size, low.dtype)
+        low, total = np.full(at.size, np.inf), np.zeros(at.size)
         for _, part in parts(q, box, at):
             low = np.minimum(low, part.min(axis=0))
             total += part.sum(axis=0)
@@ -327,7 +326,7 @@ def label_counts(problem: Categories, rows: int) -> Array | None:
     no more draws than the first axis is long.
     """
     y, classes = problem.index, len(problem.x)
-    if y is None or classes < 2 or not y.ndim:
+    if y is None or not y.ndim:
         return None
     draws = min(rows, len(y))
     if classes * (1 - 0.01 / classes) ** draws > 1e-3:
@@ -408,7 +407,7 @@ def agreement(x: Array, axis: int, problem: Categories) -> Agreement:
     voters, vote = np.unique(np.stack([after, labels]), axis=1, return_inverse=True)
     vote = vote.reshape(-1)
     n = voters.shape[1]
-    mean = np.bincount(vote, largest == labels, n) / np.bincount(vote, minlength=n)
+    mean = np.bincount(vote, largest == labels) / np.bincount(vote)
     p = float((np.bincount(largest, minlength=x.shape[axis]) / flat.size)[voters[1]].mean())
     a = float(mean.mean())
     return Agreement(a, p, 1.0 if a <= p else math.exp(-n * _divergence(a, p)))

@@ -18,7 +18,7 @@ _Refusal = tuple[str, str, dict[str, Any]]  # code, advice, evidence
 
 def refused(call: Call, error: Exception) -> Finding:
     """Name what was refused."""
-    known: _Refusal | None = None
+    known: _Refusal | None
     try:
         x = desk.real(call.name, call.logits)
         t = desk.real("target", call.target)
@@ -66,7 +66,7 @@ def _of_classes(call: Call, x: Array, t: Array) -> _Refusal | None:
     if soft and call.loss == "nll_loss":
         return "soft-target", call.code(x="logits", loss="cross_entropy"), {"dtype": str(t.dtype)}
     if t.shape == x.shape and not soft:
-        return _integers_like_logits(call, desk.first(t, (axis,)), axis)
+        return _integers_like_logits(call, x, t, axis)
     if t.shape != without and not soft:
         return _misfit(call, x, t, axis, without)
     if classes == 1 and t.dtype.kind not in "iu" and not soft:
@@ -79,10 +79,8 @@ def _of_classes(call: Call, x: Array, t: Array) -> _Refusal | None:
         return "float-indices", advice, {"dtype": str(t.dtype), "whole": whole}
     if soft and ignore_index >= 0:
         return None
-    for _, weight in call.weights:
-        shape = desk.real("weight", weight).shape
-        if shape == (classes,):
-            continue
+    shape = (classes,) if call.weight is None else desk.real("weight", call.weight).shape
+    if shape != (classes,):
         advice = f"weight.shape == ({classes},)"
         if shape == ():
             advice = call.code(f"weight=np.full({classes}, weight)")
@@ -93,10 +91,11 @@ def _of_classes(call: Call, x: Array, t: Array) -> _Refusal | None:
     return None if soft else _labels(call, t, classes)
 
 
-def _integers_like_logits(call: Call, q: Array, axis: int) -> _Refusal:
-    rows = evidence.of_target(q)
+def _integers_like_logits(call: Call, x: Array, t: Array, axis: int) -> _Refusal:
+    rows = evidence.of_target(desk.first(t, (axis,)))
     if not rows.hard:
-        return "target-shape", "logits.ndim == target.ndim + 1", {"shape": q.shape}
+        advice = f"{call.name}.ndim == target.ndim + 1"
+        return "target-shape", advice, {call.name: x.shape, "target": t.shape, "axis": axis}
     if rows.wrong.count:
         return (
             "multi-label-target",
@@ -123,7 +122,7 @@ def _misfit(call: Call, x: Array, t: Array, axis: int, without: tuple[int, ...])
 def _fits_swapped(call: Call, x: Array, t: Array) -> bool:
     try:
         desk.categories(
-            "target", t, x, weight=None, ignore_index=-100, axis=call.axis, where=None, soft=False
+            "target", t, x, weight=None, ignore_index=call.ignore_index, axis=call.axis, where=None
         )  # fmt: skip
     except (TypeError, ValueError, IndexError):
         return False
@@ -142,7 +141,7 @@ def _labels(call: Call, y: Array, classes: int) -> _Refusal:
         return "one-class", call.code(x=f"{call.name}.reshape(target.shape)", loss=BINARY), figures
     if low >= 1 and high == classes and np.count_nonzero(y) == y.size:
         return "labels-from-one", call.code(y="target - 1"), figures
-    if low < 0 and high < classes:
+    if high < classes:  # it is `low` that is refused
         return "label-out-of-range", call.code(f"ignore_index={low}"), figures
     within = int(y.max(where=counts & (y < high), initial=limits.min))
     if low >= 0 and within < classes and high == 255:  # what images mark unlabelled pixels with

@@ -126,7 +126,7 @@ def _place(wrong: evidence.Found, problem: desk.Categories) -> str:
 def _scale(call: Call, problem: desk.Categories, rows: evidence.Logits) -> Iterator[Finding]:
     """Are they logits, or log-probabilities, at all?"""
     norms, n = rows.norms, rows.rows
-    norm = norms.kind() if len(problem.x) > 1 else None
+    norm = norms.kind()
     # Not those that total less than 1: the best few of many log-probabilities are legitimate.
     if call.loss == "nll_loss" and norm != "probabilities" and norms.above:
         yield found(
@@ -138,8 +138,8 @@ def _scale(call: Call, problem: desk.Categories, rows: evidence.Logits) -> Itera
         )  # fmt: skip
     # Log-probabilities are what nll_loss takes. For cross_entropy they are harmless, and said because who
     # passes them expects something else; but no other loss takes probabilities as target.
-    right = "" if call.loss == BINARY else "log-probabilities"
-    if norm is not None and not (norm == right and (call.loss == "nll_loss" or problem.index is None)):
+    right = norm == "log-probabilities" and (call.loss == "nll_loss" or problem.index is None)
+    if norm is not None and not right:
         yield _normalised(call, norms, n, norm)
     if call.loss == "cross_entropy" and rows.saturated and 2 * rows.saturated >= n:
         yield found(
@@ -159,7 +159,7 @@ def _normalised(call: Call, norms: evidence.Norms, n: int, norm: str) -> Finding
         advice = call.code(x="z") + "  # z: what log_softmax was given"
         if call.loss != BINARY:
             said = "harmless but redundant: cross_entropy normalises again, which changes nothing"
-            advice = call.code(x="logits", loss="nll_loss") + "  # or pass what log_softmax was given"
+            advice = call.code(loss="nll_loss") + "  # or pass what log_softmax was given"
         return found(
             "log-probabilities-as-logits",
             f"logits look like log-probabilities: the logsumexp of all {n} rows is 0 within "
@@ -307,7 +307,7 @@ def _weights(call: Call) -> Iterator[Finding]:
         w = desk.real(name, came)
         wrong = evidence.Found()
         for box in evidence.boxes(w.shape):
-            part = w[box].reshape(-1).astype(evidence.wide_dtype(w))
+            part = w[box].astype(evidence.wide_dtype(w))
             wrong.add(box, np.flatnonzero(~((part >= 0) & (part < np.inf))))
         if wrong.count:
             value = float(w[wrong.place])
@@ -447,7 +447,7 @@ def _binary_targets(call: Call, seen: evidence.Elements, y: Array) -> Iterator[F
         cause, advice = "are the labels -1 and 1?", call.code(y="(target + 1) / 2")
     elif low >= 1 and high == 2:
         cause, advice = "are labels counted from 1?", call.code(y="target - 1")
-    elif low < 0 and high <= 1:
+    elif high <= 1:  # it is `low` that is outside
         cause = f"does {low:g} mark elements to leave out?"
         advice = call.code(f"where=target != {low:g}")
     yield found(
@@ -476,12 +476,12 @@ def _binary_scale(call: Call, seen: evidence.Elements, x: Array, where: Array | 
             call.code(x="z") + "  # z: what sigmoid was given",
             rows=n, near_0=seen.near_0, near_1=seen.near_1, ones=seen.ones,
         )  # fmt: skip
-    elif where is None and x.ndim > 1 and x.shape[1] > 1:
+    elif where is None and x.ndim > 1:
         rows = evidence.of_logits(desk.Categories(desk.first(x, (1,)), 1, x.dtype, x.dtype))
         norm = rows.norms.kind()
         if norm is not None:
             yield _normalised(call, rows.norms, rows.rows, norm)
-    if seen.saturated and 2 * seen.saturated >= n:
+    if 2 * seen.saturated >= n:
         yield found(
             "saturated-logits",
             f"logits saturate: {seen.saturated} of {n} lie beyond {evidence.SATURATED:g} or "
