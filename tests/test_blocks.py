@@ -404,3 +404,19 @@ def test_engine__leaves_numpys_settings_as_they_were():
         with pytest.raises(KeyError):
             _blocks.sweep(rows, [_blocks.Operand(np.zeros(9000), np.dtype(float))], (9000,))
         assert (np.geterr(), np.getbufsize()) == before
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_blocks__labels_are_picked_from_classes_in_any_memory(classes):
+    """Thousands of positions of few classes: forwards, backwards, with gaps between rows, and all alike."""
+    n = 50_000  # more than one block
+    base = np.random.default_rng(0).standard_normal((classes, 2 * n)).astype(np.float32)
+    y = np.arange(n) % classes
+    for memory in (base[:, :n], base[::-1, :n], base[:, n:], np.broadcast_to(base[:1, :n], (classes, n))):
+        z = memory.T
+        due = crossent.cross_entropy_value_and_grad(np.ascontiguousarray(z), y, reduction="none")
+        assert_bitwise(crossent.nll_loss(z, y, reduction="none"), -z[np.arange(n), y])
+        for came, expected in zip(
+            crossent.cross_entropy_value_and_grad(z, y, reduction="none"), due, strict=True
+        ):
+            assert_bitwise(came, expected)

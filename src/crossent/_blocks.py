@@ -30,7 +30,7 @@ _COLUMN_BYTES = 64  # what vectors (n,) add to a column of few classes
 _NAMES = tuple(f"operand {i}" for i in range(8))  # of the rooms of their blocks
 _SMALL = 1 << 16  # bytes of an input whose rows are taken as one: the next does not matter there
 _SHORT = 1024  # columns: up to here the second index costs less than making one of two
-_columns = np.arange(1 << 15)  # as many as a block of the fewest classes has
+_columns = np.arange(BLOCK_BYTES // _COLUMN_BYTES)  # no block has more
 _BUFFER = 1024  # elements: NumPy copies rows shorter than its buffer before it broadcasts over them
 
 
@@ -428,7 +428,7 @@ def _merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int 
 def _entries(a: Array, k: Array) -> tuple[Array, Any]:
     """Return memory and index of ``a[k]`` for ``a (K, n)`` and ``k (n,)``: one index is faster than two."""
     n = len(k)
-    columns = _columns[:n] if n <= len(_columns) else np.arange(n)
+    columns = _columns[:n]
     if n <= _SHORT or min(a.strides) <= 0:
         return a, (k, columns)
     down, right = (stride // a.itemsize for stride in a.strides)
