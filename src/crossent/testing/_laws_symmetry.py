@@ -129,6 +129,19 @@ def the_class_axis_may_be_anywhere(s: Subject, call: Call) -> None:
         except Broken as broken:
             if not broken.raised:  # to refuse what is no array is no wrong answer
                 raise
+    elif call.options.get("axis") is not None:
+        s.check(_by_default(call))
+
+
+def _by_default(call: Call) -> Call:
+    """The same rows, with the classes on the axis that is taken where none is named."""
+    bare = call.having(axis=None)
+    here, there = call.axis or 0, bare.axis or 0
+
+    def moved(v: Any) -> Any:
+        return np.moveaxis(v, here, there) if isinstance(v, np.ndarray) and v.ndim == call.x.ndim else v
+
+    return bare.changed(x=moved(call.x), target=moved(call.target), grad_output=moved(call.grad_output))
 
 
 def _number(call: Call) -> Call:

@@ -374,7 +374,7 @@ class _Drawer:
         K = draw(choice([k for k in classes if k >= self.min_classes]))
         B = draw(choice([b for b in rows if b >= self.min_rows]))
         H = draw(choice([1] if self.small else [2, 3, 1]))
-        if self.square or (not self.small and self.min_rows <= K < 6 and draw(st.integers(0, 3)) == 0):
+        if self.square or (not self.small and self.min_rows <= 5 and draw(st.integers(0, 3)) == 0):
             B = H = K = min(max(K, self.min_rows), 5)
         # one row of K classes where more rows are wanted is no choice
         forms = [
