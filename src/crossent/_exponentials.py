@@ -146,7 +146,7 @@ def _shifted(z: Block, k: Array) -> Exponentials:
 
     Where all of ``r`` is close to the subnormal numbers, ``c`` lies a little below the maximum.
     """
-    c = z.largest()[1].astype(wide(z.dtype))  # (n,)
+    c = z.extreme(np.maximum, axis=0).astype(wide(z.dtype))  # (n,)
     e = _exponentials(z, k, c)
     deep = np.flatnonzero((e.rest > 0) & (e.rest < _NO_SHIFT_WIDE[0]))
     if deep.size == len(k):
