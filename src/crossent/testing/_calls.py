@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeAlias
 
@@ -97,6 +97,16 @@ class Call:
     def changed(self, **fields: Any) -> Self:
         """Return the same call with other fields."""
         return replace(self, **fields)
+
+    def mapped(self, of: Callable[[Array], Array]) -> Self:
+        """Return the same call with ``of(a)`` in the place of each array."""
+
+        def other(v: Any) -> Any:
+            return of(v) if isinstance(v, np.ndarray) else v
+
+        o = {name: other(v) for name, v in self.options.items()}
+        target, g = other(self.target), other(self.grad_output)
+        return replace(self, x=other(self.x), target=target, options=o, grad_output=g)
 
     @property
     def reduction(self) -> str:

@@ -12,7 +12,7 @@ from crossent.testing._compare import repeated
 from crossent.testing._differences import numerical_grad
 from crossent.testing._laws import law
 from crossent.testing._subject import Subject
-from crossent.testing._truth import ZERO, decimal, decimals, exact
+from crossent.testing._truth import ZERO, Exact, decimal, decimals, exact
 
 FINITE = ("plain", "dense", "ties", "confident", "wide", "offset", "tiny", "edges")
 CALM = ("plain", "dense", "ties")
@@ -155,13 +155,12 @@ def long_sums_survive(s: Subject, call: Call) -> None:
         s.check_value(long, due, note=note)
         if s.gradient is None:
             continue
-        known = (due.grad, due.grad_scale, due.grad_least)
-        _check_blocks(s, long, "gradient", s.grad(long), known)
+        _check_blocks(s, long, "gradient", s.grad(long), due)
 
 
-def _check_blocks(s: Subject, long: Call, quantity: str, came: Array, known: tuple[Any, Any, Any]) -> None:
+def _check_blocks(s: Subject, long: Call, quantity: str, came: Array, e: Exact) -> None:
     """Results of the same rows again and again: the first ones, and those that are farthest from them."""
-    due, scale, least = known
+    due, scale, least = e.of(quantity)
     n = len(due)
     blocks = came.reshape(-1, *due.shape)
     with np.errstate(all="ignore"):
@@ -194,9 +193,7 @@ def many_rows_are_rows(s: Subject, call: Call) -> None:
     times = -(-MANY_ROWS // 3)
     long = call.take(np.arange(3 * times) % 3)
     for quantity, came in s.quantities(long):
-        value = quantity == "value"
-        known = (e.value, e.value_scale, e.value_least) if value else (e.grad, e.grad_scale, e.grad_least)
-        _check_blocks(s, long, quantity, came, known)
+        _check_blocks(s, long, quantity, came, e)
 
 
 @law(
@@ -236,16 +233,18 @@ def _check_last_of_many(s: Subject, call: Call) -> None:
     column = np.maximum(np.arange(FAR_CLASSES) - (FAR_CLASSES - K), -1) % (K + 1)
     far, e = _columns(call, column), exact(call)
     some = np.array([0, 2**15, 2**16, *range(FAR_CLASSES - K, FAR_CLASSES)])
-    results = [("value", s.value(far), [e.value, e.value_scale, e.value_least])]
+    results = [("value", s.value(far))]
     # a cotangent of ones sees all classes
     if s.gradient is not None and not (call.function == "log_softmax" and call.grad_output is None):
-        results.append(("gradient", s.grad(far), [e.grad, e.grad_scale, e.grad_least]))
-    for quantity, came, due in results:
+        results.append(("gradient", s.grad(far)))
+    for quantity, came in results:
+        due, scale, least = e.of(quantity)
         note = f" of {FAR_CLASSES:,} classes"
         if came.ndim == 2:
-            came, due = came[:, some], [a[:, column[some]] for a in due]
+            came = came[:, some]
+            due, scale, least = (a[:, column[some]] for a in (due, scale, least))
             note = f" in columns {some.tolist()}"
-        s.digits(far, quantity, came, due[0], scale=due[1], least=due[2], note=note)
+        s.digits(far, quantity, came, due, scale=scale, least=least, note=note)
 
 
 def _columns(call: Call, column: Array) -> Call:

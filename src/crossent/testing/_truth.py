@@ -95,6 +95,12 @@ class Exact:
     grad_scale: Any
     grad_least: Any
 
+    def of(self, quantity: str) -> tuple[Any, Any, Any]:
+        """Return the value, or the gradient, with its scale and its least factor."""
+        if quantity == "value":
+            return self.value, self.value_scale, self.value_least
+        return self.grad, self.grad_scale, self.grad_least
+
 
 def _least(*factors: Decimal) -> Decimal:
     """The smallest nonzero magnitude among the factors of a product."""
