@@ -3,11 +3,15 @@
 `ulp_error` measures a result, `numerical_grad` differences a function, and `check_grad` holds a
 gradient against it. `load_vectors` reads the test vectors, which are for other languages as well.
 `assert_conforms` holds a whole implementation against the laws that every right one
-keeps; `conformance_report` tells, and `conformance_tests` makes tests of it. `strategies` draws calls for
-property tests of your own.
+keeps; `conformance_report` tells, and `conformance_tests` makes tests of it. The modules `strategies`, which
+draws calls for property tests of your own, and `adapters`, which wraps frameworks, are imported when
+they are used.
 
 Hypothesis is imported when it is used.
 """
+
+import importlib
+from types import ModuleType
 
 from crossent.testing._calls import Call
 from crossent.testing._compare import Broken
@@ -40,3 +44,9 @@ __all__ = [
     "numerical_grad",
     "ulp_error",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in ("adapters", "strategies"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -74,13 +74,19 @@ class Call:
         """What Hypothesis prints."""
         printer.text(repr(self))
 
-    def text(self, name: str | None = None, *, grad: bool | None = None) -> str:
-        """Python source of the call: of the gradient, if there is a cotangent or `grad` says so."""
+    def text(self, name: str | None = None, *, grad: bool | None = None, view: str = "{}") -> str:
+        """Python source of the call: of the gradient, if there is a cotangent or `grad` says so; `view` is
+        the source of a view of an array.
+        """
         grad = self.grad_output is not None if grad is None else grad
-        parts = [literal(a) for a in self.arguments]
-        parts += [f"{k}={literal(v)}" for k, v in self.options.items()]
+
+        def source(v: Any) -> str:
+            return view.format(literal(v)) if isinstance(v, np.ndarray) and v.ndim else literal(v)
+
+        parts = [source(a) for a in self.arguments]
+        parts += [f"{k}={source(v)}" for k, v in self.options.items()]
         if grad and self.grad_output is not None:
-            parts.append(f"grad_output={literal(self.grad_output)}")
+            parts.append(f"grad_output={source(self.grad_output)}")
         default = f"crossent.{self.function}{'_grad' if grad else ''}"
         return f"{name or default}({', '.join(parts)})"
 
@@ -143,10 +149,21 @@ class Call:
         shape = tuple(self.x.shape)
         if self.function != "logsumexp":
             return shape
-        axis = self.options.get("axis", -1)
-        summed = np.arange(len(shape)) if axis is None else np.atleast_1d(axis) % len(shape)
-        keep = self.options.get("keepdims", False)
+        summed, keep = self.summed, self.options.get("keepdims", False)
         return tuple(1 if i in summed else n for i, n in enumerate(shape) if keep or i not in summed)
+
+    @property
+    def summed(self) -> tuple[int, ...]:
+        """The axes that logsumexp sums over, as positions."""
+        axis = self.options.get("axis", -1)
+        every = range(self.x.ndim) if axis is None else np.atleast_1d(axis) % self.x.ndim
+        return tuple(int(i) for i in every)
+
+    @property
+    def over_several(self) -> bool:
+        """Whether there is no one class axis: logsumexp over a tuple of them, or over all."""
+        axis = self.options.get("axis", -1)
+        return self.function == "logsumexp" and (axis is None or np.ndim(axis) > 0)
 
     @property
     def rows(self) -> Self:
@@ -207,6 +224,17 @@ class Call:
         return live
 
     @property
+    def of_nothing(self) -> bool:
+        """Whether it is a mean over no position, or over positions that weigh nothing."""
+        if self.function not in LOSSES or self.reduction != "mean":
+            return False
+        rows = self.rows
+        w = rows.options.get("weight")
+        if self.index and self.function in CLASS_LOSSES and w is not None:
+            return not np.any(w[rows.target[rows.live]])
+        return not rows.live.any()
+
+    @property
     def result(self) -> np.dtype[Any]:
         """The result's dtype."""
         dtype: np.dtype[Any] = np.dtype(self.options.get("dtype") or self.x.dtype)
@@ -251,7 +279,7 @@ def _patterns(n: int) -> Iterator[tuple[str, Array]]:
     """Indices of n numbers that are a few: in turn, in runs, or one again and again before the others."""
     at = np.arange(n)
     for few in range(1, min(n // 2, _MANY) + 1):
-        yield f"np.arange({n}) % {few}", at % few
+        yield f"np.arange({n}) % {few}" if few > 1 else f"np.zeros({n}, int)", at % few
         yield f"np.arange({n}) * {few} // {n}", at * few // n
         yield f"np.maximum(np.arange({n}) - {n - few}, 0)", np.maximum(at - (n - few), 0)
 

@@ -8,6 +8,7 @@ import importlib.util
 import platform
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ import numpy as np
 
 from crossent.testing import measure
 from crossent.testing._calls import SPECS
+from crossent.testing._hypothesis import hypothesis
 from crossent.testing._report import ConformanceReport, Verdict, explained
+from crossent.testing._subject import options_of
 from crossent.testing.adapters import adapt
 from crossent.testing.conformance import LAWS, conformance_report
 
+_OPTIONS = ", ".join(dict.fromkeys(name for spec in SPECS for name in options_of(spec)))
 _SELF_EXAMPLES = 15
 _SELF_SIZE = 100
 _SELF_REGIMES = (
@@ -36,18 +40,24 @@ def check(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m crossent.testing",
         description="Hold a function against the laws of cross-entropy; without arguments, crossent itself.",
+        epilog="Two more commands: `measure` measures crossent's digits, `vectors` writes or compares the "
+        "test vectors; each has a --help of its own.",
     )
     parser.add_argument("function", help="module:function, or path/to/file.py:function")
     parser.add_argument("--spec", required=True, choices=SPECS, help="which function it is")
     parser.add_argument("--grad", help="module:function of its gradient")
-    parser.add_argument("--supports", help="options that it has, with commas; by default its parameters'")
+    parser.add_argument(
+        "--supports", help=f"options that it has, with commas; by default its parameters': {_OPTIONS}"
+    )
     parser.add_argument("--dtypes", default="float32,float64", help="dtypes of the logits (float32,float64)")
     parser.add_argument("--tolerance", help="ulps of values and gradients: 100, or 100,1000")
-    parser.add_argument("--laws", help="names of laws, with commas; by default all")
+    parser.add_argument("--laws", help=f"some of {', '.join(each.name for each in LAWS)}; by default all")
     parser.add_argument("--max-examples", type=int, default=100, help="calls for each law (100)")
     parser.add_argument("--seed", type=int, help="the same seed draws the same calls")
     parser.add_argument("--report", type=Path, help="file for the report: .md, .json, or text")
     options = parser.parse_args(argv)
+    if options.report is not None and (options.report.is_dir() or not options.report.parent.is_dir()):
+        parser.error(f"--report {options.report} is not a file that can be written")
     try:
         report = conformance_report(
             _loaded(options.function),
@@ -61,13 +71,17 @@ def check(argv: Sequence[str]) -> int:
             seed=options.seed,
             progress=_progress(_count(options)),
         )
+    except _Unloaded as error:
+        traceback.print_exception(error.__cause__)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
     except (ImportError, AttributeError, ValueError, TypeError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     print()
     print(report.text())
     if options.report is not None:
-        form = {".md": report.markdown, ".json": report.json}.get(options.report.suffix, report.text)
+        form = {".md": report.markdown, ".json": report.json}.get(options.report.suffix.lower(), report.text)
         options.report.write_text(form().rstrip() + "\n", encoding="utf-8")
         print(f"\nwritten to {options.report}")
     return 0 if report.ok else 1
@@ -87,7 +101,13 @@ def _tolerance(text: str | None) -> float | tuple[float, float] | None:
     if text is None:
         return None
     numbers = [float(word) for word in _words(text)]
+    if not 1 <= len(numbers) <= 2:
+        raise ValueError(f"--tolerance takes one number or two, got {text!r}")
     return (numbers[0], numbers[-1])
+
+
+class _Unloaded(Exception):
+    """A module of the user's raised when it was imported."""
 
 
 def _loaded(text: str) -> Callable[..., Any]:
@@ -95,15 +115,20 @@ def _loaded(text: str) -> Callable[..., Any]:
     place, colon, name = text.rpartition(":")
     if not colon:
         raise ValueError(f"expected module:function, got {text!r}")
-    if place.endswith(".py"):
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        module = importlib.import_module(place)
-    found: Any = module
+    found: Any
+    try:
+        if place.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+            assert spec is not None
+            assert spec.loader is not None
+            found = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(found)
+        else:
+            found = importlib.import_module(place)
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise
+    except Exception as error:
+        raise _Unloaded(f"{place} raised {type(error).__name__} when it was imported") from error
     for part in name.split("."):
         found = getattr(found, part)
     function: Callable[..., Any] = found
@@ -130,6 +155,7 @@ def check_crossent(argv: Sequence[str] = ()) -> int:
     """Hold crossent itself against every law, and measure its digits: 1 if a law is broken or a limit
     passed.
     """
+    hypothesis()  # before anything is printed
     began = time.perf_counter()
     print(f"crossent on NumPy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
     print(f"laws: {_SELF_EXAMPLES} calls each, {', '.join(_DTYPES)}, every option", flush=True)

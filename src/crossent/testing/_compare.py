@@ -21,12 +21,12 @@ Array = npt.NDArray[Any]
 
 
 @contextmanager
-def may_be_refused() -> Iterator[None]:
-    """Of calls that an implementation need not take: to refuse them is no wrong answer."""
+def may_be_refused(how: type[Exception] = Exception) -> Iterator[None]:
+    """Of calls that an implementation need not take: to refuse them in this way is no wrong answer."""
     try:
         yield
     except Broken as broken:
-        if not broken.raised:
+        if not (broken.raised and isinstance(broken.__cause__, how)):
             raise
 
 
@@ -45,6 +45,8 @@ class Broken(AssertionError):
         What the implementation gave, and what it should have.
     raised : bool
         Whether the implementation raised.
+    view : str
+        Source of the view that each array was passed as.
     """
 
     def __init__(
@@ -56,9 +58,10 @@ class Broken(AssertionError):
         due: str = "",
         *,
         raised: bool = False,
+        view: str = "{}",
     ) -> None:
         self.call, self.quantity, self.problem = call, quantity, problem
-        self.came, self.due, self.raised = came, due, raised
+        self.came, self.due, self.raised, self.view = came, due, raised, view
         super().__init__(f"{quantity}: {problem}; came {came}, due {due}")
 
 
@@ -117,6 +120,8 @@ def check_digits(
     leasts: list[Decimal | None] = [None] * exact.size if least is None else list(least.ravel())
     indices = list(np.ndindex(exact.shape))
     entries = zip(indices, actual.ravel(), exact.ravel(), scale.ravel(), leasts, strict=True)
+    if actual.dtype.itemsize < dtype.itemsize:
+        note += f", in {actual.dtype.name} for {dtype.name}"
     with localcontext(CONTEXT):
         least_size = Decimal(0)
         if coarse is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import localcontext
 from typing import Any
 
@@ -103,15 +103,18 @@ def law(
     gradient: bool = False,
     most: int | None = None,
     mode: str = "structure",
+    of_nothing: bool = False,
     **draws: Any,
 ) -> Callable[[Check], Check]:
-    """Register a check under its own name and docstring."""
+    """Register a check under its own name and docstring. What is due of a mean over nothing is looked at by
+    the law that is about it alone.
+    """
 
     def register(check: Check) -> Check:
         @functools.wraps(check)
         def exactly(subject: Subject, call: Call) -> None:
             with localcontext(CONTEXT):  # 60 digits, and no exceptions of decimal's own
-                check(subject, call)
+                check(replace(subject, of_nothing=of_nothing), call)
 
         why = " ".join((check.__doc__ or "").split())
         name = exactly.__name__

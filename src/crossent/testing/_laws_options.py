@@ -253,8 +253,8 @@ def ignored_positions_may_hold_anything(s: Subject, call: Call) -> None:
 @law(
     "mean over nothing is NaN, sum over nothing is 0; gradient: 0 at ignored positions",
     LOSSES,
-    regimes=("plain",),
-    kinds=("index",),
+    regimes=FINITE,
+    of_nothing=True,
 )
 def the_mean_of_nothing_is_nan(s: Subject, call: Call) -> None:
     """A batch of padding alone happens at the end of an epoch: a loss of 0 would look like success."""

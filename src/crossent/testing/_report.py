@@ -31,9 +31,10 @@ class Counterexample:
     def of(cls, broken: Broken, subject: Subject) -> Counterexample:
         """Tell a broken law."""
         gradient = broken.quantity == "gradient"
-        name = subject.grad_name if gradient else subject.name
-        name = name if name.isidentifier() else "gradient" if gradient else "f"
-        call = broken.call.text(name, grad=gradient)
+        name = subject.source_name
+        if gradient:
+            name = subject.grad_name if subject.grad_name.isidentifier() else "gradient"
+        call = broken.call.text(name, grad=gradient, view=broken.view)
         return cls(call, f"{broken.quantity}: {broken.problem}", broken.came, broken.due, broken)
 
 

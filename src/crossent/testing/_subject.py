@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -30,29 +30,25 @@ _TRIALS = {
 }  # no two alike: nothing fits by accident
 
 
-def _strided(x: Array) -> Array:
-    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
-    wide[..., ::2] = x
-    return wide[..., ::2]
+class Layout(NamedTuple):
+    """A form of memory: what makes it of an array, and its Python source."""
+
+    of: Callable[[Array], Array]
+    source: str
+
+    def view(self, v: Any) -> Any:
+        """What is passed for an argument: a view of an array, all else as it is."""
+        return self.of(v) if isinstance(v, np.ndarray) and v.ndim else v
 
 
-def _reversed(x: Array) -> Array:
-    flip = (slice(None, None, -1),) * x.ndim
-    return np.ascontiguousarray(x[flip])[flip]
-
-
-def _read_only(x: Array) -> Array:
-    x = np.array(x)
-    x.flags.writeable = False
-    return x
-
-
-LAYOUTS: dict[str, Callable[[Array], Array]] = {
-    "transposed": lambda x: np.ascontiguousarray(x.T).T,
-    "strided": _strided,
-    "reversed": _reversed,
-    "read-only": _read_only,
-    "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder("S")),
+LAYOUTS = {
+    "transposed": Layout(np.asfortranarray, "np.asfortranarray({})"),
+    "strided": Layout(lambda x: np.repeat(x, 2, axis=-1)[..., ::2], "np.repeat({}, 2, axis=-1)[..., ::2]"),
+    "reversed": Layout(lambda x: np.flip(np.flip(x).copy()), "np.flip(np.flip({}).copy())"),
+    "read-only": Layout(lambda x: np.broadcast_to(x, x.shape), "(lambda x: np.broadcast_to(x, x.shape))({})"),
+    "byte-swapped": Layout(
+        lambda x: x.astype(x.dtype.newbyteorder()), "(lambda x: x.astype(x.dtype.newbyteorder()))({})"
+    ),
 }
 
 
@@ -98,6 +94,8 @@ class Subject:
     mode : str
         How near results must be: ``"digits"``, as near as the limit; ``"half"``, in half of the digits;
         ``"structure"``, in half of the digits of the largest number.
+    of_nothing : bool
+        Whether means over nothing are compared: the other laws would tell what one law is about.
     """
 
     spec: str
@@ -113,16 +111,22 @@ class Subject:
     layouts: tuple[str, ...] = tuple(LAYOUTS)
     absent: tuple[str, ...] = ()
     mode: str = "digits"
+    of_nothing: bool = False
 
     @property
     def name(self) -> str:
         """What the function is called where it comes from."""
-        return str(getattr(self.implementation, "__name__", None) or type(self.implementation).__name__)
+        return _name(self.implementation)
+
+    @property
+    def source_name(self) -> str:
+        """What to call the function in Python."""
+        return self.name if self.name.isidentifier() else "f"
 
     @property
     def grad_name(self) -> str:
         """What the gradient is called where it comes from."""
-        return str(getattr(self.gradient, "__name__", None) or type(self.gradient).__name__)
+        return _name(self.gradient)
 
     def has(self, option: str) -> bool:
         """Whether calls may hold this option, be of this dtype, or have this kind of target."""
@@ -210,6 +214,8 @@ class Subject:
         note: str = "", times: float = 1.0,
     ) -> None:  # fmt: skip
         """Numbers are within the limit (`times` as much where they are compared with results)."""
+        if call.of_nothing and not self.of_nothing:
+            return
         allowed, coarse = times * self.limit(quantity, call.result), None
         if self.mode != "digits":
             allowed = max(allowed, 2.0 ** ((np.finfo(call.result).nmant + 1) / 2))
@@ -229,6 +235,10 @@ class Subject:
             size = abs(decimals(due))
             note = f": {what}"
             self.digits(call, quantity, came, decimals(due), scale=size, times=2.0, note=note)
+
+
+def _name(f: Any) -> str:
+    return str(getattr(f, "__name__", "") or f"{type(f).__name__}(...)")
 
 
 def _converted(result: Any) -> Array:
@@ -269,8 +279,8 @@ def subject(
     limits = None
     if tolerance is not None:
         pair = tolerance if isinstance(tolerance, tuple) else (tolerance, tolerance)
-        limits = (float(pair[0]), float(pair[1]))
-        if not all(t >= 0 for t in limits):
+        limits = (float(pair[0]), float(pair[-1]))
+        if len(pair) != 2 or not all(t >= 0 for t in limits):
             raise ValueError(f"tolerance must be ulps, one number or two, got {tolerance}")
     made = Subject(spec, implementation, grad, found - set(KINDS), fixed, names, limits)
     return _tried(made, found, forms)
@@ -290,7 +300,8 @@ def _supported(
     names = [supports] if isinstance(supports, str) else list(supports)
     fixed = dict(name.split("=", 1) for name in names if "=" in name)
     wrong = [n for n in [*fixed, *(n for n in names if "=" not in n)] if n not in (*known, "ndim")]
-    if wrong or not set(fixed) <= {"reduction", "ndim"} or fixed.get("ndim", "2") not in _TRIALS:
+    fixable = {"reduction": ("none", "mean", "sum"), "ndim": tuple(_TRIALS)}
+    if wrong or any(value not in fixable.get(name, ()) for name, value in fixed.items()):
         raise ValueError(
             f"supports may hold {', '.join(known)} (or reduction=none, ndim=2), got {', '.join(names)}"
         )
@@ -324,7 +335,10 @@ def _tried(made: Subject, found: frozenset[str], form: str | None) -> Subject:
                 absent.append(f"logits of shape {list(shape)} ({refusal})")
     plain = _trial(made, _TRIALS[usual], kinds[0])
     labels, layouts = list(LABELS), list(LAYOUTS)
-    if not _refusal(made, plain):
+    refusal = _refusal(made, plain)
+    if refusal:
+        absent.append(f"even a plain call, {plain.text(made.source_name)} ({refusal})")
+    else:
         if made.spec != BINARY:
             labels.remove("bool")
         takes_labels = made.spec in LOSSES and kinds[0] == "index"
@@ -333,8 +347,7 @@ def _tried(made: Subject, found: frozenset[str], form: str | None) -> Subject:
         labels = _kept(labels, refused, "labels of dtype {}", absent)
         refused = {}
         for name, layout in LAYOUTS.items():
-            target = None if plain.target is None else layout(plain.target)
-            refused[name] = _refusal(made, plain.changed(x=layout(plain.x), target=target), copies=False)
+            refused[name] = _refusal(made, plain.mapped(layout.view), copies=False)
         layouts = _kept(layouts, refused, "{} arrays", absent)
     return replace(
         made, kinds=tuple(kinds), ndims=tuple(ndims), labels=tuple(labels), layouts=tuple(layouts),

@@ -414,6 +414,8 @@ def elementwise(call: Call) -> Exact:
 
 def exact(call: Call) -> Exact:
     """The exact answer of a call of any shape, where the call has it."""
+    if call.over_several:
+        return _over_several(call)
     form = call.rows
     if call.function in ELEMENTWISE:
         e = elementwise(form)
@@ -439,3 +441,17 @@ def exact(call: Call) -> Exact:
         value(e.value), value(e.value_scale), value(e.value_least),
         full(e.grad), full(e.grad_scale), full(e.grad_least),
     )  # fmt: skip
+
+
+def _over_several(call: Call) -> Exact:
+    """Logsumexp over several axes: over the one that they make, as the last."""
+    axes, shape = call.summed, call.value_shape
+    last = tuple(range(-len(axes), 0))
+    moved = np.moveaxis(call.x, axes, last)
+    kept = moved.shape[: moved.ndim - len(axes)]
+    g = None if call.grad_output is None else np.reshape(call.grad_output, kept)
+    e = exact(Call(call.function, moved.reshape(*kept, -1), grad_output=g))
+    return Exact(
+        *(a.reshape(shape) for a in e.of("value")),
+        *(np.moveaxis(a.reshape(moved.shape), last, axes) for a in e.of("gradient")),
+    )

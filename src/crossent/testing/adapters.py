@@ -91,7 +91,11 @@ def adapt(framework: str, spec: str) -> Adapter:
     make, specs, distribution = FRAMEWORKS[framework]
     if spec not in specs:
         raise ValueError(f"{framework} has {', '.join(specs)}, not {spec!r}")
-    return make(spec, importlib.metadata.version(distribution))
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError(f"{distribution} is not installed: pip install {distribution}") from error
+    return make(spec, version)
 
 
 def _named(f: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ import unittest
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -236,7 +237,9 @@ def _chosen(laws: Iterable[str | Law] | None) -> tuple[Law, ...]:
     names = [laws] if isinstance(laws, str) else list(laws)
     wrong = [n for n in names if isinstance(n, str) and n not in known]
     if wrong:
-        raise ValueError(f"laws must be among {', '.join(known)}, got {', '.join(map(str, wrong))}")
+        near = get_close_matches(wrong[0], known, 3, 0.5)
+        meant = f"did you mean {' or '.join(near)}?" if near else f"the laws are {', '.join(known)}"
+        raise ValueError(f"there is no law {wrong[0]!r}: {meant}")
     return tuple(known[n] if isinstance(n, str) else n for n in names)
 
 
@@ -244,6 +247,8 @@ class _Run:
     """Verdicts on one implementation, each law tried once."""
 
     def __init__(self, made: Subject, max_examples: int, seed: int | None) -> None:
+        if max_examples < 1:
+            raise ValueError(f"max_examples must be at least 1, got {max_examples}")
         self.made, self.max_examples = made, max_examples
         self.seed = secrets.randbelow(2**32) if seed is None else seed
         self.known: dict[str, Verdict] = {}
@@ -254,24 +259,25 @@ class _Run:
         return not any(self.verdict(each).counterexample for each in LAWS if each.mode == "digits")
 
     def verdict(self, each: Law) -> Verdict:
-        """What comes of a law."""
+        """What comes of a law: asked for all digits, unless it is known that they are not kept. What breaks
+        for want of digits alone is told by the law about digits, which did not meet the call.
+        """
         if each.name not in self.known:
             mode = each.mode if each.mode == "digits" or not self.keeps_digits else "digits"
             found = self._examined(each, mode)
             if found.counterexample and mode != each.mode:
-                found = self._without_digits(each, found)
+                loose = self._examined(each, each.mode)
+                if loose.counterexample or self._told_elsewhere(found.counterexample.broken.call):
+                    found = loose
             self.known[each.name] = found
         return self.known[each.name]
 
     def _examined(self, each: Law, mode: str) -> Verdict:
         return examine(each, replace(self.made, mode=mode), self.max_examples, self.seed)
 
-    def _without_digits(self, each: Law, found: Verdict) -> Verdict:
-        """What comes of a law, if it was broken by no more than a call with few digits: that is told by
-        the law about digits, which did not meet the call.
-        """
-        assert found.counterexample is not None
-        made, call = replace(self.made, mode="digits"), found.counterexample.broken.call
+    def _told_elsewhere(self, call: Call) -> bool:
+        """Whether a call breaks a law about digits, which is then broken."""
+        made = replace(self.made, mode="digits")
         for law in LAWS:
             if law.mode == "digits" and not law.passed_over(made):
                 try:
@@ -279,8 +285,8 @@ class _Run:
                 except Broken as broken:
                     count = self.known[law.name].examples
                     self.known[law.name] = Verdict(law, count, Counterexample.of(broken, made))
-                    return self._examined(each, each.mode)
-        return found
+                    return True
+        return False
 
     def report(self, verdicts: Sequence[Verdict]) -> ConformanceReport:
         """Tell these verdicts."""

@@ -45,6 +45,9 @@ REGIMES = (*FINITE, "masked", "infinite", "nan")
 _LARGEST = 256  # numbers of a call: the truth is slow
 _CLASSES = (3, 2, 4, 5, 3, 2, 7, 1, 8, 10, 15, 17, 32, 33)
 _ROWS = (3, 2, 1, 4, 2, 1, 5, 3, 8, 11, 16, 33)
+_NAMES = tuple(dict.fromkeys([*(name for options in OPTIONS.values() for name in options), "grad_output"]))
+_DTYPES = ("float16", "float32", "float64")
+_NDIMS, _KINDS, _REDUCTIONS = ("1", "2", "3", "4"), ("index", "probability"), ("none", "mean", "sum")
 _FACTORS = (1.0, 0.5, 2.0, 0.25, 1.5, 3.0, 0.125, 8.0)
 
 
@@ -74,7 +77,10 @@ def logits(
     unknown = set(names) - set(REGIMES)
     if unknown or not names:
         raise ValueError(f"regimes must be among {', '.join(REGIMES)}, got {', '.join(names)}")
-    return _strategy(_logits, shape, np.dtype(dtype), names)
+    dt = np.dtype(dtype)
+    if dt.name not in _DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {dt.name}")
+    return _strategy(_logits, shape, dt, names)
 
 
 def _logits(draw: Draw, shape: Any, dt: np.dtype[Any], names: Sequence[str]) -> Array:
@@ -107,6 +113,10 @@ def class_targets(
     -------
     SearchStrategy of ndarray
     """
+    held = np.iinfo(dtype)
+    for what, label in (("num_classes", num_classes - 1), ("ignore_index", ignore_index)):
+        if label is not None and not held.min <= label <= held.max:
+            raise ValueError(f"{what} asks for label {label}, which {dtype} does not hold")
     return _strategy(_class_targets, shape, num_classes, dtype, ignore_index)
 
 
@@ -154,7 +164,7 @@ def _probability_targets(draw: Draw, shape: tuple[int, ...], dtype: str, axis: i
 
 
 def class_weights(num_classes: int = 4, dtype: str = "float32", *, zeros: bool = True) -> Any:
-    """One weight a class: normal numbers between 1/8 and 8, and 0.
+    """One weight a class: normal numbers between 1/16 and 8, and 0.
 
     Parameters
     ----------
@@ -253,6 +263,8 @@ def loss_calls(
 ) -> Any:
     """Whole calls of one function: logits, target, every option, a cotangent.
 
+    A call with a cotangent, ``grad_output``, is one of the gradient, and prints as such.
+
     Parameters
     ----------
     spec : str
@@ -298,7 +310,15 @@ def loss_calls(
     """
     if spec not in SPECS:
         raise ValueError(f"spec must be one of {', '.join(SPECS)}, got {spec!r}")
-    options = set((*OPTIONS[spec], "grad_output") if supports is None else supports) - set(without)
+    known = (*OPTIONS[spec], "grad_output")
+    options = set(known if supports is None else supports) - set(without)
+    forms = tuple(map(str, ndims))
+    for what, names, there_are in (
+        ("supports", options, known), ("always", always, _NAMES), ("without", without, _NAMES),
+        ("ndims", forms, _NDIMS), ("kinds", kinds, _KINDS), ("reductions", reductions, _REDUCTIONS),
+    ):  # fmt: skip
+        if wrong := [name for name in names if name not in there_are]:
+            raise ValueError(f"{what} must be among {', '.join(there_are)}, got {', '.join(wrong)}")
     drawer = _Drawer(
         spec,
         frozenset(options),
@@ -306,7 +326,7 @@ def loss_calls(
         tuple(kinds),
         tuple(reductions),
         tuple(regimes),
-        tuple(ndims),
+        forms,
         frozenset(always) & options,
         min_classes,
         min_rows,
@@ -394,10 +414,13 @@ class _Drawer:
     def _loss(self, draw: Draw, call: Call, dtype: str) -> Call:
         positions = call.positions
         kind = "index" if self.spec == "nll_loss" else draw(choice(self.kinds))
+        right = draw(st.integers(0, 3)) == 0  # one wrong answer hides all right ones in a mean
         options = dict(call.options)
         if self.spec == BINARY:
             values = [0.0, 1.0] if kind == "index" else [0.5, 0.0, 1.0, 0.25, 0.75]
             target = some_of(draw, positions, values)
+            if kind == "index" and right:
+                target = call.x > 0
             if kind == "probability" and draw(_BOOLEANS):
                 target = np.clip(target * seeded(draw).uniform(0.5, 1.0, positions), 0, 1)
             call = call.changed(target=np.asarray(target, dtype))
@@ -409,7 +432,10 @@ class _Drawer:
             axis = call.axis or 0
             K = call.x.shape[axis]
             if kind == "index":
-                call = call.changed(target=self._indices(draw, positions, K, options))
+                target, ignored = self._indices(draw, positions, K, options)
+                if right:
+                    target = np.where(target == ignored, target, call.x.argmax(axis))
+                call = call.changed(target=target)
             else:
                 call = call.changed(target=_probability_targets(draw, call.x.shape, dtype, axis))
             if self._has(draw, "weight"):
@@ -431,11 +457,13 @@ class _Drawer:
             options["weight"] = np.where(options["weight"] == 0, 1, options["weight"]).astype(dtype)
         return call.changed(options=options)
 
-    def _indices(self, draw: Draw, shape: tuple[int, ...], K: int, options: dict[str, Any]) -> Array:
-        """Class indices; the ignored one inside or outside of [0, K), or the default."""
+    def _indices(
+        self, draw: Draw, shape: tuple[int, ...], K: int, options: dict[str, Any]
+    ) -> tuple[Array, int | None]:
+        """Class indices, and which of them is ignored: inside or outside of [0, K), or the default."""
         ignore: int | None = None
         if self._has(draw, "ignore_index"):
             options["ignore_index"] = ignore = draw(choice([-1, 0, K - 1, -100, 0, 255]))
         elif "ignore_index" in self.supports and draw(_BOOLEANS):
             ignore = -100
-        return np.asarray(_class_targets(draw, shape, K, "int64", ignore))
+        return _class_targets(draw, shape, K, "int64", ignore), ignore
