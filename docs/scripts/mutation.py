@@ -60,7 +60,12 @@ TESTS = {
     "testing/_calls": ["kit_calls", "conformance_parts", "-k kit_calls or test_call__"],
     "testing/_subject": ["kit_subject", "conformance", "-k kit_subject or test_subject__"],
     "testing/_smallest": ["kit_calls", "conformance", "conformance_parts", "-k smallest or smaller"],
-    "testing/conformance": ["conformance", "-k report or assert_conforms or conformance_tests"],
+    "testing/conformance": [
+        "kit_report",
+        "conformance",
+        "-k (kit_report or report or assert_conforms or conformance_tests) "
+        "and not every_broken and not same_seed and not text_markdown",
+    ],
     "testing/_laws": ["kit_subject", "conformance", "-k law_as_data or passed_over or test_subject__"],
 }
 STATUS = {

@@ -358,7 +358,7 @@ def _kinds(made: Subject, found: frozenset[str], form: str, absent: list[str]) -
         return named or kinds
     binary = made.spec == BINARY
     spoken = {
-        "index": "class indices as targets",
+        "index": "targets of 0 and 1" if binary else "class indices as targets",
         "probability": "targets between 0 and 1" if binary else "class probabilities as targets",
     }
     refusals = {kind: _refusal(made, _trial(made, _TRIALS[form], kind)) for kind in kinds}
