@@ -56,7 +56,7 @@ TESTS = {
     "testing/_limits": ["kit_compare", "-k limit"],
     "testing/_compare": ["kit_compare", "conformance", "-k kit_compare or check_digits or check_bits"],
     "testing/_report": ["kit_report", "conformance", "-k kit_report or test_report__"],
-    "testing/_command": ["conformance_parts", "-k test_command__"],
+    "testing/_command": ["kit_command"],
     "testing/_calls": ["kit_calls", "conformance_parts", "-k kit_calls or test_call__"],
     "testing/_subject": ["kit_subject", "conformance", "-k kit_subject or test_subject__"],
     "testing/_smallest": ["kit_calls", "conformance", "conformance_parts", "-k smallest or smaller"],
