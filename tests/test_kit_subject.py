@@ -82,6 +82,8 @@ def test_subject__owes_the_digits_of_the_contract_or_of_the_tolerance(tolerance)
     made = subject(crossent.softmax, "softmax", tolerance=tolerance)
     due = {None: (4, 6), 50: (50, 50), (50, 7): (50, 7)}[tolerance]
     assert (made.limit("value", np.dtype("float32")), made.limit("gradient", np.dtype("float32"))) == due
+    half = {None: 0.51, 50: 50, (50, 7): 7}[tolerance]
+    assert made.limit("gradient", np.dtype("float16")) == half
     assert subject(crossent.softmax, "softmax", tolerance=0).tolerance == (0, 0)
 
 
@@ -187,6 +189,8 @@ def test_subject__passes_copies_in_order_of_what_is_supported():
             assert not np.shares_memory(passed, was)
     made.grad(call.changed(grad_output=None))
     assert "grad_output" not in grad.calls[-1][1]
+    made.grad(call.changed(grad_output=np.ones((3, 2)).T))
+    assert grad.calls[-1][1]["grad_output"].flags.c_contiguous
 
 
 def test_subject__hears_no_warnings_of_others():
@@ -277,9 +281,14 @@ def test_subject__check_is_of_both_quantities_with_the_laws_note():
     wrong = replace(made, gradient=lambda x: -crossent.log_softmax_grad(x))
     with pytest.raises(Broken, match=r"^gradient: .* at \[0, 0\] here; "):
         wrong.check(call, note=" here")
-    right = exact(call)
+    mixed = replace(exact(call), grad=other.grad)
     with pytest.raises(Broken, match=r"^gradient: .* at \[0, 0\] there; "):
-        wrong.check(call, right, note=" there")
+        made.check(call, mixed, note=" there")
+    for name in ("check", "check_value", "check_grad"):
+        with pytest.raises(Broken, match=r" at \[0, 0\]; came "):
+            getattr(made, name)(call, other)
+    with pytest.raises(Broken, match=r"^gradient: .* at \[0, 0\]; came "):
+        made.check(call, mixed)
     replace(wrong, gradient=None).check(call)
 
 
@@ -332,10 +341,21 @@ def test_subject__modes_are_all_digits_half_of_them_or_half_of_the_largest_numbe
     assert room(kept, sums, "gradient") == ulp + half
     assert room(kept, mean, "gradient") == ulp + half - 2
     assert room(kept, mean.having(where=np.ones(4, bool)), "gradient") == ulp + half - 2
+    assert room(kept, Call("cross_entropy", x[:1], np.zeros(1, int)), "gradient") == ulp + half
     maps = replace(kept, spec="softmax")
     assert room(maps, Call("softmax", x), "gradient") == ulp + half
     nothing = Call("cross_entropy", np.zeros((0, 2), dtype), np.zeros(0, int))
     kept.digits(nothing, "gradient", nothing.x, np.zeros((0, 2), object), scale=np.zeros((0, 2), object))
+
+
+def test_subject__half_precision_owes_more_digits():
+    """Half an ulp, and the little that double rounding adds."""
+    call = Call("softmax", np.zeros(2, np.float16))
+    made = subject(crossent.softmax, "softmax", dtypes="float16")
+    due = np.full(2, Decimal(1))
+    made.digits(call, "value", np.full(2, 1 + 2.0**-11), due, scale=due)
+    with pytest.raises(Broken, match=r"^value: 1 ulp away \(limit 0.51\) at \[0\]; came "):
+        made.digits(call, "value", np.full(2, 1 + 2.0**-10), due, scale=due)
 
 
 def test_subject__bits_are_the_same_or_within_twice_the_tolerance():
@@ -451,6 +471,19 @@ def test_trials__find_labels_and_memory_that_are_refused():
         "labels of dtype uint8, uint16 (TypeError: no u)",
         "transposed, strided, reversed, read-only arrays (ValueError: memory)",
     )
+
+
+def test_trials__of_probabilities_find_memory_that_is_refused():
+    """Labels are not tried: there are none."""
+
+    def soft(x, q):
+        if q.dtype.kind != "f" or not q.dtype.isnative:
+            raise TypeError("not for me")
+        return crossent.cross_entropy(x, q)
+
+    made = subject(soft, "cross_entropy")
+    assert (made.kinds, made.labels, len(made.layouts)) == (("probability",), LABELS[:-1], 4)
+    assert made.absent == (f"class indices as targets {WHY}", f"byte-swapped arrays {WHY}")
 
 
 @pytest.mark.parametrize("which", ["implementation", "gradient"])
