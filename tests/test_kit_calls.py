@@ -1,6 +1,7 @@
 """A call as data: its text, what is changed in it, and the smaller calls that are tried for it."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,14 @@ def test_kit_calls__text_is_of_the_value_or_of_the_gradient():
     assert graded.text("f", grad=False) == f"f({a})"
     typed = plain.having(reduction="sum", dtype=np.float32, axis=None)
     assert typed.text("f") == f"f({a}, reduction='sum', dtype=np.float32)"
+
+
+def test_kit_calls__are_printed_by_hypothesis_as_python():
+    """In the message of a failing test."""
+
+    call, printed = Call("softplus", np.zeros(1)), []
+    call._repr_pretty_(SimpleNamespace(text=printed.append), False)
+    assert printed == ["crossent.softplus(np.array([0.0]))"]
 
 
 def test_kit_calls__options_and_fields_are_changed_in_a_copy():
@@ -93,6 +102,7 @@ def test_kit_calls__rows_are_taken_with_all_that_belongs_to_them():
         (np.zeros(0, bool), "np.array([], dtype='bool').reshape(0,)"),
         (np.zeros((2, 0), ">f4"), "np.array([], dtype='>f4').reshape(2, 0)"),
         (np.array([[1], [2]], np.uint8), "np.array([[1], [2]], dtype='uint8')"),
+        (np.array([True, False]), "np.array([True, False])"),
         (np.zeros(48), f"np.array([{', '.join(['0.0'] * 48)}])"),
         (np.zeros(49), "np.full((49,), 0.0, dtype='float64')"),
         (np.full(49, True), "np.full((49,), True, dtype='bool')"),
