@@ -2,6 +2,7 @@
 
     python -m pip install -e ".[test]" mutmut==3.8.1
     python docs/scripts/mutation.py nll            # a module or several; without a name all of them
+    python docs/scripts/mutation.py testing/_ulp   # one of crossent.testing
     python docs/scripts/mutation.py nll --again    # only what survived last time, with the tests of now
 
 Each module is mutated in a copy of its own, build/mutation/<module>, and tried by the test files that the
@@ -51,6 +52,16 @@ TESTS = {
     "_refusals": ["diagnose"],
     "_suspicions": ["diagnose"],
     "_evidence": ["diagnose"],
+    "testing/_ulp": ["checkers", "-k ulp_error or ulp_size"],
+    "testing/_limits": ["kit_compare", "-k limit"],
+    "testing/_compare": ["kit_compare"],
+    "testing/_report": ["kit_report"],
+    "testing/_command": ["kit_command"],
+    "testing/_calls": ["kit_calls"],
+    "testing/_subject": ["kit_subject"],
+    "testing/_smallest": ["kit_calls", "conformance", "-k smallest or smaller"],
+    "testing/conformance": ["kit_report", "conformance", "-k kit_report or digit or refuse"],
+    "testing/_laws": ["kit_subject", "-k law_as_data"],
 }
 STATUS = {
     None: "untried",
@@ -128,19 +139,22 @@ def run(module, again, children):
 
 
 def write(scores):
-    """Put the rows of the modules that were run into the page's table."""
+    """Put the rows of the modules that were run into the page's table, in the order of the one above."""
     text = PAGE.read_text(encoding="utf-8")
+    rows = {row.split("`")[1]: row for row in re.findall(r"^\| `.*\.py` \|.*$", text, re.MULTILINE)}
+    start = text.index(next(iter(rows.values())))
+    end = text.index("\n\n", start)
     for module, count in scores.items():
         caught, untried = count["killed"] + count["timeout"], count["untried"]
         tried = sum(count.values()) - untried
         tests = ", ".join(name for name in TESTS[module] if not name.startswith("-"))
-        row = (
+        rows[f"{module}.py"] = (
             f"| `{module}.py` | {tests} | {tried}{f' of {tried + untried}' if untried else ''} | {caught} "
             f"| {tried - caught} | {caught / tried:.1%} | {date.today()} |"
         )
-        text = re.sub(rf"^\| `{module}\.py` \|.*$", lambda _, row=row: row, text, flags=re.MULTILINE)
-        print(row)
-    PAGE.write_text(text, encoding="utf-8")
+        print(rows[f"{module}.py"])
+    table = "\n".join(rows[f"{module}.py"] for module in TESTS if f"{module}.py" in rows)
+    PAGE.write_text(text[:start] + table + text[end:], encoding="utf-8")
 
 
 if __name__ == "__main__":

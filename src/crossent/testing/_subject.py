@@ -371,7 +371,7 @@ def _kinds(made: Subject, found: frozenset[str], form: str, absent: list[str]) -
         return named or kinds
     binary = made.spec == BINARY
     spoken = {
-        "index": "class indices as targets",
+        "index": "targets of 0 and 1" if binary else "class indices as targets",
         "probability": "targets between 0 and 1" if binary else "class probabilities as targets",
     }
     refusals = {kind: _refusal(made, _trial(made, _TRIALS[form], kind)) for kind in kinds}
@@ -388,12 +388,11 @@ def _trial(made: Subject, shape: tuple[int, ...], kind: str) -> Call:
     if made.spec not in LOSSES:
         return Call(made.spec, x)
     if kind == "probability":
-        q = np.full(shape, 0.25 if made.spec == BINARY else 1 / 3, dtype)
-        return Call(made.spec, x, q, made.fixed)
+        return Call(made.spec, x, np.full(shape, 1 / 3, dtype))  # there are 3 classes
     if made.spec in CLASS_LOSSES:
         positions = () if len(shape) == 1 else (shape[0], *shape[2:])
-        return Call(made.spec, x, np.ones(positions, np.int64), made.fixed)
-    return Call(made.spec, x, (x > 0).astype(dtype), made.fixed)
+        return Call(made.spec, x, np.ones(positions, np.int64))
+    return Call(made.spec, x, (x > 0).astype(dtype))
 
 
 def _refusal(made: Subject, call: Call, *, copies: bool = True) -> str:
