@@ -62,6 +62,11 @@ TESTS = {
     "testing/_smallest": ["kit_calls", "conformance", "conformance_parts", "-k smallest or smaller"],
     "testing/conformance": ["conformance", "-k report or assert_conforms or conformance_tests"],
     "testing/_laws": ["kit_subject", "conformance", "-k law_as_data or passed_over or test_subject__"],
+    "testing/_truth": ["truth_derivations"],
+    "testing/_exact_gradients": ["truth_derivations"],
+    "testing/_pairs": ["measure", "-k pairs__"],
+    "testing/_reference": ["measure", "-k reference__"],
+    "testing/_differences": ["checkers", "-k numerical_grad or check_grad"],
 }
 STATUS = {
     None: "untried",

@@ -33,15 +33,15 @@ CONTEXT = Context(prec=DIGITS, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 
 def decimal(x: Any) -> Decimal:
-    """The exact value of one number of any real dtype."""
+    """The exact value of one number of any real dtype, of a longdouble to 60 digits."""
     if isinstance(x, Decimal):
         return x
     if isinstance(x, (int, np.integer, np.bool_)):
         return Decimal(int(x))
-    high = float(x)
-    if not isinstance(x, np.longdouble) or not np.isfinite(x):
-        return Decimal(high)
-    return CONTEXT.add(Decimal(high), Decimal(float(x - np.longdouble(high))))
+    if isinstance(x, np.longdouble) and np.isfinite(x):
+        n, d = x.as_integer_ratio()
+        return CONTEXT.divide(Decimal(n), Decimal(d))
+    return Decimal(float(x))
 
 
 def decimals(x: Any) -> Objects:
