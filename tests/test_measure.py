@@ -15,7 +15,7 @@ from crossent.testing import _pairs, ulp_error
 from crossent.testing import measure as meter
 from crossent.testing._limits import LIMITS, MEASURED, limit
 from crossent.testing._pairs import Pairs, pairs
-from crossent.testing._reference import Truth, plain
+from crossent.testing._reference import Rows, Truth, perplexity, plain, reduced
 from crossent.testing.measure import FUNCTIONS, REGIMES, Cell, distances, measure
 from laws import BINARY, Call, exact
 
@@ -276,9 +276,49 @@ def test_reference__a_sum_forgets_the_factors_of_terms_that_do_not_show():
     terms = plain(pairs(np.array([1.0, 1e-30]))).times(pairs(np.array([1.0, 1e-310])))
     assert terms.least[1] < -1022
     assert terms.sum().least == 0
-    assert (
-        terms[:1] if False else plain(pairs(np.ones(1))).times(pairs(np.full(1, 1e-310))).sum().least < -1022
-    )
+    assert plain(pairs(np.ones(1))).times(pairs(np.full(1, 1e-310))).sum().least < -1022
+
+
+def test_reference__a_factor_of_0_loses_nothing():
+    """What is exactly 0 has no digits to lose: it is measured."""
+    zero = plain(pairs(np.zeros(1)))
+    assert zero.least == zero.times(pairs(0)).least == np.iinfo(np.int64).max
+    assert plain(pairs(np.ones(1))).times(pairs(0)).least == 0
+
+
+@np.errstate(all="ignore")
+def test_reference__gradients_of_maps_count_in_all_their_terms():
+    """Their scale is the sum of the terms' magnitudes, not the largest."""
+    rng = np.random.default_rng(0)
+    z, g = rng.standard_normal((2, 3, 4))
+    for name in ("softmax", "log_softmax"):
+        e = exact(Call(name, z, grad_output=g))
+        _assert_near(getattr(Rows(z), f"{name}_grad")(pairs(g)).scale, e.grad_scale)
+
+
+@np.errstate(all="ignore")
+def test_reference__least_factors_pass_through():
+    """A mean has the factors of its sum, a perplexity those of its mean, a log of a sum its larger part."""
+    each = plain(pairs(np.array([1.0, 0.25]))).times(pairs(2.0**-1030))
+    for reduction in ("mean", "sum"):
+        assert reduced(each, reduction, pairs(2)).least == -1030
+    assert perplexity(plain(pairs(np.array([2.0**-1030])))).least == -1030
+    assert Rows([[-3.0, -3.0], [-0.5, -0.5]]).logsumexp().least.tolist() == [1, -1]
+    rows = Rows([[0.0, 0.0, 800.0]])
+    soft, label = rows.soft_grad(plain(pairs([[0.0, 0.0, 2.0]]))), rows.label_grad(np.array([2]))
+    assert soft.least.tolist() == label.least.tolist() == [[-1155, -1155, -1154]]
+
+
+@np.errstate(all="ignore")
+def test_reference__reductions_and_perplexity():
+    """A sum is not divided; the error of a perplexity is that of its mean, times the mean above 1."""
+    each = plain(pairs(np.array([1.0, 2.0, 4.0])))
+    assert [reduced(each, name, pairs(4)).value.to_float().tolist() for name in ("none", "sum", "mean")] == [
+        [1, 2, 4], 7, 1.75,
+    ]  # fmt: skip
+    for mean, factor in ((0.5, 1), (3.0, 3)):
+        got = perplexity(plain(pairs(np.array([mean]))))
+        _assert_near(got.scale, _decimals(got.value * pairs(factor)))
 
 
 # ---------------------------------------------------------------------------------------

@@ -173,6 +173,7 @@ def test_losses__of_nan_and_of_nothing_are_derived_twice(name):
     """Rows that are broken, one class alone, every position ignored, weights that sum to 0, no rows."""
     _loss_agrees(name, ODD, np.array([1, 1, 1, 2]), {})
     _loss_agrees(name, np.where(np.isnan(ODD), -1.0, ODD)[:2], np.array([0, 2]), {})
+    _loss_agrees(name, ODD, np.array([-100, 1, 1, -100]), {})
     _loss_agrees(name, Z[:, :1], np.zeros(5, int), {})
     _loss_agrees(name, Z, np.full(5, -100), {})
     _loss_agrees(name, Z, Y, {"where": np.zeros(5, bool)})
@@ -235,6 +236,9 @@ def test_losses__of_other_shapes_are_derived_twice(name):
         Call(name, x.reshape(3, 4), np.array([0, 2, 1, 1]), {"axis": 0, "where": some}),
     ):
         _agree(call)
+    if name == "cross_entropy":
+        x, q = (np.moveaxis(a[:4].reshape(2, 2, 3), 2, 0) for a in (Z, Q))
+        _agree(Call(name, x, q, {"axis": 0, "reduction": "none"}))
 
 
 # ---------------------------------------------------------------------------------------
@@ -298,6 +302,9 @@ def test_answer__of_measures_counts_in_the_sum_of_magnitudes(axis):
     entropies = answer("entropy", {"p": p}, options)
     divergences = answer("kl_divergence", {"p": p, "q": q}, options)
     assert entropies.gradient is divergences.gradient is None
+    one = answer("entropy", {"p": P[1]}, {}).value
+    assert (one.value[()], one.least[()]) == (entropies.value.value[1], Decimal("0.25"))
+    assert answer("entropy", {"p": P.reshape(2, 2, 3)}, {}).value.value.shape == (2, 2)
     for i in range(len(P)):
         for got, due, numbers in (
             (entropies.value, truth.entropy(P[i]), P[i]),
@@ -312,15 +319,20 @@ def test_answer__of_measures_counts_in_the_sum_of_magnitudes(axis):
 
 def test_answer__of_perplexity_counts_the_error_of_its_mean():
     """In ulps of the value, times the mean where that is above 1."""
-    for z, y in ((Z[:1], [1]), (Z[:1], [2]), (np.array([[0.0, 50.0]]), [1])):
-        value, scale, least = (
-            part[()] for part in answer("perplexity", {"logits": z, "target": np.array(y)}, {}).value
-        )
+    weight = {"weight": np.array([1.0, 3.0, 0.5])}
+    for z, y, options in (
+        (Z[:1], [1], {}),
+        (Z[:1], [2], {}),
+        (np.array([[0.0, 50.0]]), [1], {}),
+        (Z[[0, 2]], [1, 2], weight),
+    ):
+        got = answer("perplexity", {"logits": z, "target": np.array(y)}, options).value
+        value, scale, least = (part[()] for part in got)
         with localcontext(CONTEXT):
-            mean = definition.cross_entropy(z, y)
+            mean = definition.cross_entropy(z, y, **options)
             assert _near(value, mean.exp())
             assert _near(scale, mean.exp() * max(1, mean))
-            assert _near(least, min(mean, mean.exp()))
+            assert _near(least, mean)
 
 
 def test_answer__drops_the_dtype_and_takes_numbers():
