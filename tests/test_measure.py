@@ -15,7 +15,7 @@ from crossent.testing import _pairs, ulp_error
 from crossent.testing import measure as meter
 from crossent.testing._limits import LIMITS, MEASURED, limit
 from crossent.testing._pairs import Pairs, pairs
-from crossent.testing._reference import Truth, plain
+from crossent.testing._reference import Rows, Truth, perplexity, plain, reduced
 from crossent.testing.measure import FUNCTIONS, REGIMES, Cell, distances, measure
 from laws import BINARY, Call, exact
 
@@ -107,12 +107,16 @@ def test_pairs__exp_log_log1p_are_right_to_100_bits():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.standard_normal(200) * 2.0**e for e in (-500, -60, -30, -8, -1, 0, 3, 9)])
     small = pairs(x) * (pairs(1) + pairs(rng.standard_normal(x.size) * 2.0**-60))
-    large = pairs(rng.uniform(-(2.0**20), 2.0**20, 50))
-    positive = pairs(np.concatenate([np.abs(x), rng.uniform(-0.6, 0, 200)]))
+    large = pairs(np.append(rng.uniform(-(2.0**20), 2.0**20, 50), [-(2.0**20), 2.0**20]))
+    positive = pairs(np.concatenate([np.abs(x), rng.uniform(-0.6, 0, 200), 1e300 * rng.random(9)]))
+    near_1 = pairs(1) + pairs(rng.standard_normal(20) * 2.0**-40)
     with np.errstate(all="ignore"), localcontext(truth.CONTEXT):
         for each in (small, large):
             _assert_near(_pairs.exp(each), [v.exp() for v in _decimals(each)])
         _assert_near(_pairs.log(abs(small)), [v.ln() for v in _decimals(abs(small))])
+        _assert_near(_pairs.log(near_1), [v.ln() for v in _decimals(near_1)])
+        least = _pairs.exp(pairs(rng.uniform(-740, -660, 20)))  # of which float64 holds few digits
+        _assert_near(_pairs.log1p(least), _decimals(least))
         due = []
         for v in _decimals(positive):
             with localcontext() as more:
@@ -126,13 +130,81 @@ def test_pairs__infinities_pass_through():
     inf = np.inf
     with np.errstate(all="ignore"):
         x = pairs(np.array([inf, -inf, 2.0]))
-        np.testing.assert_array_equal((x + pairs(1)).to_float(), [inf, -inf, 3])
-        np.testing.assert_array_equal((x * pairs(-2)).to_float(), [-inf, inf, -4])
-        np.testing.assert_array_equal((x / pairs(2)).to_float(), [inf, -inf, 1])
-        np.testing.assert_array_equal(x[::2].sum().to_float(), inf)
-        np.testing.assert_array_equal(_pairs.exp(x[:2]).to_float(), [inf, 0])
-        np.testing.assert_array_equal(_pairs.exp(pairs(np.array([2e6, -2e6, 0]))).to_float(), [inf, 0, 1])
-        np.testing.assert_array_equal(_pairs.log(pairs(np.zeros(1))).to_float(), [-inf])
+        for got, due in (
+            (x + pairs(1), [inf, -inf, 3]),
+            (pairs(1) + x, [inf, -inf, 3]),
+            (x * pairs(-2), [-inf, inf, -4]),
+            (pairs(-2) * x, [-inf, inf, -4]),
+            (x / pairs(2), [inf, -inf, 1]),
+            (x[::2].sum(), inf),
+            (pairs(np.array([[1.0, inf, 0.5], [2.0, 1.0, 0.5]])).sum(), [3, inf, 1]),
+            (_pairs.exp(x[:2]), [inf, 0]),
+            (_pairs.exp(pairs(np.array([2e6, -2e6, 0]))), [inf, 0, 1]),
+            (_pairs.log(pairs(np.array([0.0, 1.0]))), [-inf, 0]),
+        ):
+            np.testing.assert_array_equal(got.to_float(), due)
+            np.testing.assert_array_equal(got.lo[~np.isfinite(got.hi)], 0)
+        # beyond 2**20 the number itself, not only its float
+        np.testing.assert_array_equal(_pairs.exp(pairs(np.array([2e6, -2e6]))).hi, [inf, 0])
+
+
+def test_pairs__a_zero_is_smaller_than_any_number():
+    """Its exponent must not push the digits of what it is added to out of sight."""
+    tiny = Pairs(np.array([0.75]), np.array([2.0**-60]), np.array([-5000]))
+    zero = pairs(np.zeros(1))
+    for got in (tiny + zero, zero + tiny, tiny - zero, Pairs(*map(np.concatenate, zip(
+        (tiny.hi, tiny.lo, tiny.exponent), (zero.hi, zero.lo, zero.exponent), strict=True
+    ))).sum().expand(0)):  # fmt: skip
+        _assert_near(got, _decimals(tiny), bound=0)
+    assert zero.floor_log2[0] < -(2**39)
+
+
+def test_pairs__exponents_have_no_end():
+    """2**(2**35) is inf as a float, its inverse 0, and their product 1."""
+    x = Pairs(np.full(2, 0.5), np.zeros(2), np.array([2**35, -(2**35)]))
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(x.to_float(), [np.inf, 0])
+    np.testing.assert_array_equal((x[:1] * x[1:]).to_float(), [0.25])
+    with np.errstate(all="ignore"):
+        e = _pairs.exp(pairs(np.ones(1)))
+    for y in (pairs([1, 2]), pairs(np.float16([0.1])), pairs(np.float32([0.1])), e):
+        assert (y.hi.dtype, y.lo.dtype, y.exponent.dtype) == (np.float64, np.float64, np.int64)
+    np.testing.assert_array_equal(pairs(np.float16([0.1])).to_float(), np.float16([0.1]))
+
+
+def test_pairs__differences_keep_the_digits_of_what_is_left():
+    """Where the leading halves cancel, the result is that of the others, rounded once."""
+    rng = np.random.default_rng(0)
+    hi, lo = rng.uniform(0.5, 1, 100), rng.uniform(-1, 1, 100)
+    x, y = (Pairs(hi, lo * 2.0**-e, np.zeros(100, np.int64)) for e in (54, 83))
+    with localcontext(truth.CONTEXT):
+        _assert_near(x - y, _decimals(x) - _decimals(y), bound=Decimal(2) ** -101)
+
+
+@pytest.mark.parametrize("n", [3, 5, 6])
+def test_pairs__sums_of_terms_of_one_size(n):
+    """An odd one is carried on with both of its halves."""
+    x, _ = _random(n, 4)
+    x = Pairs(x.hi, x.lo, np.zeros(x.shape, np.int64))
+    with localcontext(truth.CONTEXT):
+        _assert_near(x.sum(), _decimals(x).sum(axis=0), abs(x).sum(), bound=Decimal(2) ** -101)
+    assert x.expand(1).shape == (n, 1, 4)
+    assert x.expand(0, 2).shape == (1, n, 1, 4)
+
+
+def test_pairs__log_2_is_cut_into_parts_whose_products_are_exact():
+    """30 bits each, of a number that is right to 45 digits and more."""
+    ln2, parts = _pairs._constants()
+    with localcontext(truth.CONTEXT):
+        assert abs(Decimal(ln2.numerator) / ln2.denominator - Decimal(2).ln()) < Decimal("1e-49")
+    assert 0 <= ln2 - sum(map(Fraction, parts)) < Fraction(1, 2**150)
+    for i, part in enumerate(parts, start=1):
+        units = Fraction(part) * 2 ** (30 * i)
+        assert 0 < units < 2**30
+        assert units.denominator == 1
+    hi, lo = _pairs._word(Fraction(1, 3))
+    assert hi == 1 / 3
+    assert abs(Fraction(hi) + Fraction(lo) - Fraction(1, 3)) < Fraction(1, 2**106)
 
 
 # ---------------------------------------------------------------------------------------
@@ -204,9 +276,49 @@ def test_reference__a_sum_forgets_the_factors_of_terms_that_do_not_show():
     terms = plain(pairs(np.array([1.0, 1e-30]))).times(pairs(np.array([1.0, 1e-310])))
     assert terms.least[1] < -1022
     assert terms.sum().least == 0
-    assert (
-        terms[:1] if False else plain(pairs(np.ones(1))).times(pairs(np.full(1, 1e-310))).sum().least < -1022
-    )
+    assert plain(pairs(np.ones(1))).times(pairs(np.full(1, 1e-310))).sum().least < -1022
+
+
+def test_reference__a_factor_of_0_loses_nothing():
+    """What is exactly 0 has no digits to lose: it is measured."""
+    zero = plain(pairs(np.zeros(1)))
+    assert zero.least == zero.times(pairs(0)).least == np.iinfo(np.int64).max
+    assert plain(pairs(np.ones(1))).times(pairs(0)).least == 0
+
+
+@np.errstate(all="ignore")
+def test_reference__gradients_of_maps_count_in_all_their_terms():
+    """Their scale is the sum of the terms' magnitudes, not the largest."""
+    rng = np.random.default_rng(0)
+    z, g = rng.standard_normal((2, 3, 4))
+    for name in ("softmax", "log_softmax"):
+        e = exact(Call(name, z, grad_output=g))
+        _assert_near(getattr(Rows(z), f"{name}_grad")(pairs(g)).scale, e.grad_scale)
+
+
+@np.errstate(all="ignore")
+def test_reference__least_factors_pass_through():
+    """A mean has the factors of its sum, a perplexity those of its mean, a log of a sum its larger part."""
+    each = plain(pairs(np.array([1.0, 0.25]))).times(pairs(2.0**-1030))
+    for reduction in ("mean", "sum"):
+        assert reduced(each, reduction, pairs(2)).least == -1030
+    assert perplexity(plain(pairs(np.array([2.0**-1030])))).least == -1030
+    assert Rows([[-3.0, -3.0], [-0.5, -0.5]]).logsumexp().least.tolist() == [1, -1]
+    rows = Rows([[0.0, 0.0, 800.0]])
+    soft, label = rows.soft_grad(plain(pairs([[0.0, 0.0, 2.0]]))), rows.label_grad(np.array([2]))
+    assert soft.least.tolist() == label.least.tolist() == [[-1155, -1155, -1154]]
+
+
+@np.errstate(all="ignore")
+def test_reference__reductions_and_perplexity():
+    """A sum is not divided; the error of a perplexity is that of its mean, times the mean above 1."""
+    each = plain(pairs(np.array([1.0, 2.0, 4.0])))
+    assert [reduced(each, name, pairs(4)).value.to_float().tolist() for name in ("none", "sum", "mean")] == [
+        [1, 2, 4], 7, 1.75,
+    ]  # fmt: skip
+    for mean, factor in ((0.5, 1), (3.0, 3)):
+        got = perplexity(plain(pairs(np.array([mean]))))
+        _assert_near(got.scale, _decimals(got.value * pairs(factor)))
 
 
 # ---------------------------------------------------------------------------------------

@@ -62,6 +62,11 @@ TESTS = {
     "testing/_smallest": ["kit_calls", "conformance", "-k smallest or smaller"],
     "testing/conformance": ["kit_report", "conformance", "-k kit_report or digit or refuse"],
     "testing/_laws": ["kit_subject", "-k law_as_data"],
+    "testing/_truth": ["truth_derivations"],
+    "testing/_exact_gradients": ["truth_derivations"],
+    "testing/_pairs": ["measure", "-k pairs__"],
+    "testing/_reference": ["measure", "-k reference__"],
+    "testing/_differences": ["checkers", "-k numerical_grad or check_grad"],
 }
 STATUS = {
     None: "untried",

@@ -370,7 +370,7 @@ def _perplexity(arguments: Arrays, options: Mapping[str, Any]) -> Numbers:
     mean = exact.cross_entropy(*arguments.values(), **options, digits=DIGITS + _GUARD)
     with _precision(DIGITS):
         value = mean.exp()
-    return Numbers(*(_objects(v) for v in (value, value * max(ONE, mean), _least(value, mean))))
+    return Numbers(*(_objects(v) for v in (value, value * max(ONE, mean), _least(mean))))
 
 
 def _entropy(arguments: Arrays, options: Mapping[str, Any]) -> Numbers:
@@ -382,7 +382,7 @@ def _kl_divergence(arguments: Arrays, options: Mapping[str, Any]) -> Numbers:
     """``sum(p log(p / q))``."""
 
     def term(p: Decimal, q: Decimal) -> Decimal:
-        return (p * (p / q).ln() if q else INF) if p else ZERO
+        return p * (p / q).ln() if p else ZERO  # p / 0 is inf, and so is its logarithm
 
     return _measured(term, arguments, options)
 

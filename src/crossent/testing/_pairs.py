@@ -137,7 +137,7 @@ def exp(x: Pairs) -> Pairs:
 
 
 def log1p(x: Pairs) -> Pairs:
-    """``log(1 + x)`` for ``x > -1``, with all its digits also where `x` is small.
+    """``log(1 + x)`` for finite ``x > -1``, with all its digits also where `x` is small.
 
     With a guess ``g``, ``d = (1 + x) exp(-g) - 1`` is what it misses: ``log(1 + x) = g + log(1 + d)``, and
     ``d - d**2 / 2`` is that to 150 bits. ``(exp(-g) - 1) + x exp(-g)`` keeps the digits of `d`.
@@ -152,10 +152,10 @@ def log1p(x: Pairs) -> Pairs:
 
 
 def log(x: Pairs) -> Pairs:
-    """Natural logarithm of positive numbers: that of a number near 1, and that of a power of two."""
+    """Natural logarithm: that of a number near 1, and that of a power of two; -inf of 0."""
     power = x.exponent - (np.abs(x.hi) < math.sqrt(0.5))
     near = log1p(Pairs(x.hi, x.lo, x.exponent - power) - pairs(1))
-    return where(x.hi == 0, pairs(np.full(x.shape, -np.inf)), near + pairs(power) * _LN2)
+    return near + pairs(power) * _LN2
 
 
 def _exp_parts(x: Pairs) -> tuple[Ints, Word]:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from crossent.testing._calls import BINARY, ELEMENTWISE, LOSSES, ROWS, Call
+from crossent.testing._calls import BINARY, ELEMENTWISE, ROWS, Call
 
 Known: TypeAlias = tuple[Decimal, Decimal, Decimal]  # number, scale, least
 Objects: TypeAlias = npt.NDArray[np.object_]
@@ -33,15 +33,15 @@ CONTEXT = Context(prec=DIGITS, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 
 def decimal(x: Any) -> Decimal:
-    """The exact value of one number of any real dtype."""
+    """The exact value of one number of any real dtype, of a longdouble to 60 digits."""
     if isinstance(x, Decimal):
         return x
     if isinstance(x, (int, np.integer, np.bool_)):
         return Decimal(int(x))
-    high = float(x)
-    if not isinstance(x, np.longdouble) or not np.isfinite(x):
-        return Decimal(high)
-    return CONTEXT.add(Decimal(high), Decimal(float(x - np.longdouble(high))))
+    if isinstance(x, np.longdouble) and np.isfinite(x):
+        n, d = x.as_integer_ratio()
+        return CONTEXT.divide(Decimal(n), Decimal(d))
+    return Decimal(float(x))
 
 
 def decimals(x: Any) -> Objects:
@@ -129,8 +129,7 @@ def _position_cross_entropy(z: Sequence[Decimal], a: Sequence[Decimal]) -> tuple
     grads = []
     for j in range(K):
         # p * total - a, without the cancellation of p = 1: exact when one class owns everything
-        others = total - a[j] if owners > 1 else (ZERO if a[j] != 0 else total)
-        entry = p[j] * others - a[j] * rest[j]
+        entry = p[j] * (total - a[j]) - a[j] * rest[j]
         if owners > 1:
             scale = max(size * p[j], abs(a[j]), abs(entry))
         else:
@@ -164,12 +163,8 @@ def _position_binary(z: Decimal, y: Decimal, w: Decimal, pw: Decimal) -> tuple[K
     magnitude = sum((abs(t) for t in terms), ZERO)
     factors = [f for f in (w, pw if y != 0 else ZERO, y, 1 - y) if f != 0]
     least = _least(*factors, *(t for f, t in ((pull, minus), (push, plus)) if f != 0))
-    up = push * p if push != 0 else ZERO
-    down = pull * q if pull != 0 else ZERO
-    if up != 0 and down != 0:
-        scale = max(abs(up), abs(down), abs(up - down))
-    else:
-        scale = abs(up - down)
+    up, down = push * p, pull * q
+    scale = max(abs(up), abs(down), abs(up - down))
     used = [f for f, t in ((p, push), (q, pull)) if t != 0]
     return (loss, magnitude, least), [(up - down, scale, _least(*factors, *used))]
 
@@ -181,17 +176,15 @@ def _reduce(
     reduction: str,
     g: Sequence[Decimal],
     width: int,
-) -> tuple[list[list[Decimal]], list[list[Known]]]:
+) -> tuple[list[Known], list[Known]]:
     """Losses and gradients of all positions under one reduction.
 
     `positions` holds ((loss, magnitude, least), gradients) or None where ignored.
     """
     n = len(positions)
-    count = sum(live)
     nothing = (ZERO, ZERO, INF)
     values = [p[0] if p is not None else nothing for p in positions]
     if reduction == "none":
-        value = [[v[i] for v in values] for i in range(3)]
         factor = [(gi, ONE) for gi in g]
     else:
         total = sum((v[0] for v in values), ZERO)
@@ -200,34 +193,31 @@ def _reduce(
         least = min((v[2] for v in values if v[1] * n >= size), default=INF)
         if reduction == "mean":
             d = sum((denominators[i] for i in range(n) if live[i]), ZERO)
-            empty = count == 0 or all(denominators[i] == 0 for i in range(n) if live[i])
-            if empty:
+            if all(denominators[i] == 0 for i in range(n) if live[i]):
                 total, size, factor = NAN, NAN, [(NAN, ONE)] * n
             else:
                 total, size = total / d, size / abs(d)
                 factor = [(g[0], d)] * n
         else:
             factor = [(g[0], ONE)] * n
-        value = [[total], [size], [least]]
-    grads = []
+        values = [(total, size, least)]
+    grads: list[Known] = []
     for i in range(n):
         position = positions[i]
         if position is None:
-            grads.append([nothing] * width)
+            grads += [nothing] * width
             continue
         gi, d = factor[i]
-        row = []
         for known in position[1]:
             if known is None:  # what is not picked has no gradient; the mean of nothing may show in it
-                row.append((ZERO_OR_NAN, ZERO_OR_NAN, INF) if gi.is_nan() else nothing)
+                grads.append((ZERO_OR_NAN, ZERO_OR_NAN, INF) if gi.is_nan() else nothing)
                 continue
             entry, scale, least = known
             if gi.is_nan() or entry.is_nan():
-                row.append((NAN, NAN, INF))
+                grads.append((NAN, NAN, INF))
             else:
-                row.append((entry * gi / d, scale * abs(gi / d), min(least, _least(gi, gi / d))))
-        grads.append(row)
-    return value, grads
+                grads.append((entry * gi / d, scale * abs(gi / d), min(least, _least(gi, gi / d))))
+    return values, grads
 
 
 def loss(call: Call) -> Exact:
@@ -277,8 +267,7 @@ def loss(call: Call) -> Exact:
                     a = [w[k] * ((1 - s) * soft[k] + s / K) for k in range(K)]
                 positions.append(_position_cross_entropy(list(x[i]), a))
         width = 1 if binary else x.shape[1]
-        value, grads = _reduce(positions, live, denominators, reduction, g, width)
-    return _exact(value, grads, call.x.shape, n, reduction)
+        return _exact(*_reduce(positions, live, denominators, reduction, g, width))
 
 
 def _position_nll(lp: Sequence[Decimal], y: int, w: Decimal) -> tuple[Known, list[Known | None]]:
@@ -293,23 +282,15 @@ def _position_nll(lp: Sequence[Decimal], y: int, w: Decimal) -> tuple[Known, lis
     return value, [(-w, abs(w), _least(w)) if k == y else None for k in range(K)]
 
 
-def _array(items: Sequence[Any], shape: tuple[int, ...]) -> Objects:
-    result: Objects = np.empty(len(items), object)
-    result[:] = items
-    return result.reshape(shape)
+def _exact(values: Sequence[Known], grads: Sequence[Known]) -> Exact:
+    """Numbers, scales and least factors as flat arrays."""
 
+    def array(items: list[Decimal]) -> Objects:
+        result: Objects = np.empty(len(items), object)
+        result[:] = items
+        return result
 
-def _exact(
-    value: Sequence[Sequence[Decimal]],
-    grads: Sequence[Sequence[Known]],
-    shape: tuple[int, ...],
-    n: int,
-    reduction: str,
-) -> Exact:
-    value_shape = (n,) if reduction == "none" else ()
-    flat = [entry for row in grads for entry in row]
-    parts = [[entry[i] for entry in flat] for i in range(3)]
-    return Exact(*(_array(list(v), value_shape) for v in value), *(_array(part, shape) for part in parts))
+    return Exact(*(array([known[i] for known in part]) for part in (values, grads) for i in range(3)))
 
 
 # ---------------------------------------------------------------------------------------
@@ -324,7 +305,7 @@ def rows(call: Call) -> Exact:
         n, K = x.shape
         g = None if call.grad_output is None else decimals(call.grad_output)
         values: list[Known] = []
-        grads: list[list[Known]] = []
+        grads: list[Known] = []
         for i in range(n):
             z = list(x[i])
             if name == "logsumexp":
@@ -333,13 +314,8 @@ def rows(call: Call) -> Exact:
                 gi = [ONE] * K if g is None else list(g[i])
                 value, grad = (_row_softmax if name == "softmax" else _row_log_softmax)(z, gi)
             values += value
-            grads.append(grad)
-        shape = (n,) if name == "logsumexp" else (n, K)
-        flat = [entry for row in grads for entry in row]
-        return Exact(
-            *(_array([v[i] for v in values], shape) for i in range(3)),
-            *(_array([v[i] for v in flat], (n, K)) for i in range(3)),
-        )
+            grads += grad
+        return _exact(values, grads)
 
 
 def _row_logsumexp(z: list[Decimal], g: Decimal) -> tuple[list[Known], list[Known]]:
@@ -354,7 +330,7 @@ def _row_logsumexp(z: list[Decimal], g: Decimal) -> tuple[list[Known], list[Know
     m = max(z)
     k = z.index(m)
     L = log1p(sum(((z[j] - m).exp() for j in range(K) if j != k and z[j].is_finite()), ZERO))
-    value = [(m + L, max(abs(m), L, abs(m + L)), _least(m, L) if m != 0 else _least(L))]
+    value = [(m + L, max(abs(m), L, abs(m + L)), _least(m, L))]
     return value, [(g * v, abs(g * v), _least(g, v)) for v in p]
 
 
@@ -402,10 +378,7 @@ def elementwise(call: Call) -> Exact:
             gi = ONE if g is None else g[i]
             values.append((value, abs(value), _least(value)))
             grads.append((gi * slope, abs(gi * slope), _least(gi, slope)))
-        return Exact(
-            *(_array([v[i] for v in values], call.x.shape) for i in range(3)),
-            *(_array([v[i] for v in grads], call.x.shape) for i in range(3)),
-        )
+        return _exact(values, grads)
 
 
 # ---------------------------------------------------------------------------------------
@@ -431,11 +404,7 @@ def exact(call: Call) -> Exact:
         return np.moveaxis(a.reshape(*positions, call.x.shape[axis]), -1, axis)
 
     def value(a: Objects) -> Objects:
-        if call.function in ("softmax", "log_softmax"):
-            return full(a)
-        if call.function == "logsumexp" and call.options.get("keepdims"):
-            return np.expand_dims(a.reshape(positions), axis or 0)
-        return a if call.function in LOSSES and call.reduction != "none" else a.reshape(positions)
+        return full(a) if call.function in ("softmax", "log_softmax") else a.reshape(call.value_shape)
 
     return Exact(
         value(e.value), value(e.value_scale), value(e.value_least),
