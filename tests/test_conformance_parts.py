@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 import sys
 import types
 import warnings
@@ -199,6 +200,36 @@ def test_strategies__refuse_what_there_is_not():
         strategies.logits((2,), regimes=[])
     with pytest.raises(ValueError, match="spec must be one of"):
         strategies.loss_calls("hinge")
+    with pytest.raises(ValueError, match="dtype must be one of float16, float32, float64, got int8"):
+        strategies.logits((2,), "int8")
+    for wrong in (
+        {"supports": ["wieght"]}, {"supports": ["pos_weight"]}, {"always": ["wieght"]}, {"without": ["x"]},
+        {"ndims": [5]}, {"kinds": ["indices"]}, {"reductions": ["avg"]},
+    ):  # fmt: skip
+        ((name, (value,)),) = wrong.items()
+        with pytest.raises(ValueError, match=f"^{name} must be among .*, got {value}$"):
+            strategies.loss_calls("cross_entropy", **wrong)
+    for label in ({"num_classes": 129}, {"num_classes": 3, "ignore_index": -129}):
+        with pytest.raises(ValueError, match=r"asks for label -?12[89], which int8 does not hold"):
+            strategies.class_targets((3,), dtype="int8", **label)
+
+
+@pytest.mark.parametrize("spec", LOSSES)
+def test_strategies__ask_for_labels_that_the_model_predicts(spec):
+    """In a quarter of the calls: one wrong answer hides the digits of all right ones in a mean."""
+    right = []
+
+    @settings(max_examples=60)
+    @given(
+        strategies.loss_calls(spec, ["ignore_index"], kinds=["index"], ndims=[2], min_classes=5, min_rows=3)
+    )
+    def draws(call):
+        likely = call.x > 0 if spec == BINARY else call.x.argmax(axis=1)
+        ignored = call.target == call.options.get("ignore_index", -100)
+        right.append(np.all(ignored | (call.target == likely)) and not np.all(ignored))
+
+    draws()
+    assert 5 <= sum(right) < 40
 
 
 def test_strategies__say_what_to_install(monkeypatch):
@@ -534,6 +565,25 @@ def test_adapters__say_what_there_is():
         adapters.adapt("theano", "softmax")
     with pytest.raises(ValueError, match=r"scipy has logsumexp, .*, not 'nll_loss'"):
         adapters.adapt("scipy", "nll_loss")
+
+
+def test_adapters__say_what_to_install(monkeypatch):
+    """A framework that is not there is no missing metadata."""
+    monkeypatch.setitem(adapters.FRAMEWORKS, "scipy", (*adapters.FRAMEWORKS["scipy"][:2], "no-such-package"))
+    with pytest.raises(ImportError, match="no-such-package is not installed: pip install no-such-package"):
+        adapters.adapt("scipy", "softmax")
+
+
+def test_testing__has_its_modules_when_they_are_asked_for():
+    """Without an import of their own."""
+    code = (
+        "import sys; from crossent import testing; assert 'hypothesis' not in sys.modules; "
+        "print(testing.strategies.logits.__name__, testing.adapters.adapt.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "logits adapt\n"
+    with pytest.raises(AttributeError, match=r"module 'crossent\.testing' has no attribute 'strategy'"):
+        crossent.testing.strategy  # noqa: B018
 
 
 def test_adapters__of_crossent_hear_warnings():

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from crossent.testing import Broken, Call, Law, _command, measure
+from crossent.testing import LAWS, Broken, Call, Law, _command, measure
 from crossent.testing import __main__ as command_line
 from crossent.testing._calls import SPECS
 from crossent.testing._report import ConformanceReport, Counterexample, Verdict
@@ -56,10 +56,10 @@ def test_command__help_says_what_can_be_given(capsys, monkeypatch):
     helps = {
         "function": "module:function, or path/to/file.py:function",
         "--grad": "module:function of its gradient",
-        "--supports": "options that it has, with commas; by default its parameters'",
+        "--supports": "the options that it has, by default its parameters: axis, keepdims, grad_output,",
         "--dtypes": "dtypes of the logits (float32,float64)",
         "--tolerance": "ulps of values and gradients: 100, or 100,1000",
-        "--laws": "names of laws, with commas; by default all",
+        "--laws": f"some of {', '.join(law.name for law in LAWS)}; by default all",
         "--max-examples": "calls for each law (100)",
         "--seed": "the same seed draws the same calls",
         "--report": "file for the report: .md, .json, or text",
@@ -67,7 +67,7 @@ def test_command__help_says_what_can_be_given(capsys, monkeypatch):
     for name, text in helps.items():
         upper = f" {name[2:].upper().replace('-', '_')}" if name.startswith("--") else ""
         assert f"{name}{upper} {text}" in out
-    assert out.endswith(helps["--report"])
+    assert "`measure` measures crossent's digits, `vectors` writes or compares the test vectors" in out
     assert f"{{{','.join(SPECS)}}} which function it is" in out
 
 
@@ -186,6 +186,29 @@ def test_command__says_which_function_there_is_not(asked, capsys, text, message)
     for words in ([text], ["math:exp", "--grad", text]):
         assert command_line.main([*words, "--spec", "softplus"]) == 2
         assert capsys.readouterr() == ("", f"python -m crossent.testing: {message}\n")
+    assert not asked
+
+
+def test_command__shows_where_a_module_raised(asked, capsys, tmp_path):
+    """It is not the command's mistake, and no broken law: status 2, and the traceback."""
+    file = tmp_path / "my_broken_file.py"
+    file.write_text("x = 1\ny = x / 0\n")
+    assert command_line.main([f"{file}:f", "--spec", "softplus"]) == 2
+    told = capsys.readouterr().err
+    assert 'my_broken_file.py", line 2' in told
+    assert told.endswith(
+        f"python -m crossent.testing: {file} raised ZeroDivisionError when it was imported\n"
+    )
+    assert not asked
+
+
+def test_command__looks_where_the_report_goes_before_it_runs(asked, capsys, tmp_path):
+    """Not after a minute."""
+    for report in (tmp_path, tmp_path / "no" / "where.md"):
+        with pytest.raises(SystemExit) as caught:
+            command_line.main(["math:exp", "--spec", "softplus", "--report", str(report)])
+        assert caught.value.code == 2
+        assert f"--report {report} is not a file that can be written" in capsys.readouterr().err
     assert not asked
 
 

@@ -10,7 +10,7 @@ import pytest
 import crossent
 from crossent.testing import Broken, Call, Law
 from crossent.testing import _laws as laws_as_data
-from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS
+from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS, literal
 from crossent.testing._subject import LABELS, LAYOUTS, Subject, options_of, subject
 from crossent.testing._truth import DIGITS, Exact, exact
 
@@ -22,8 +22,11 @@ from crossent.testing._truth import DIGITS, Exact, exact
 def test_layouts__are_the_same_numbers_in_the_memory_they_are_named_for(name, shape):
     """A copy: what is given is left as it was."""
     x = np.arange(1.0, 1 + np.prod(shape), dtype=np.float32).reshape(shape)
-    y = LAYOUTS[name](x)
+    y = LAYOUTS[name].view(x)
+    source = eval(LAYOUTS[name].source.format(literal(x)))
+    assert (source.strides, source.dtype, source.flags.writeable) == (y.strides, y.dtype, y.flags.writeable)
     assert np.array_equal(y, x)
+    assert np.array_equal(y, source)
     assert y.dtype.newbyteorder("=") == np.float32
     assert (y.dtype.isnative, y.flags.writeable) == (name != "byte-swapped", name != "read-only")
     assert x.flags.writeable
@@ -34,8 +37,8 @@ def test_layouts__are_the_same_numbers_in_the_memory_they_are_named_for(name, sh
         "reversed": tuple(-s for s in strides),
     }
     assert y.strides == looks.get(name, strides)
-    if name == "strided" and len(shape) > 1:
-        assert not y.base[..., 1::2].any()
+    for other in (3, np.array(3)):  # as they are
+        assert LAYOUTS[name].view(other) is other
 
 
 # -- options and names -------------------------------------------------------------------------------
@@ -60,7 +63,8 @@ class Model:
 def test_subject__is_called_what_the_function_is():
     """Or what its class is."""
     made = subject(Model(), "softplus", grad=crossent.softplus_grad)
-    assert (made.name, made.grad_name) == ("Model", "softplus_grad")
+    assert (made.name, made.grad_name) == ("Model(...)", "softplus_grad")
+    assert (made.source_name, subject(crossent.softplus, "softplus").source_name) == ("f", "softplus")
     made = subject(crossent.softplus, "softplus", grad=lambda x: crossent.softplus_grad(x))
     assert (made.name, made.grad_name) == ("softplus", "<lambda>")
 
@@ -513,6 +517,8 @@ def test_trials__of_what_always_fails_leave_all_to_the_laws():
     """A function that takes nothing was not refused this or that kind, label or memory."""
     made = subject(refusing("cross_entropy", lambda *a: True), "cross_entropy")
     assert (made.kinds, made.labels, made.layouts) == (("index", "probability"), LABELS, tuple(LAYOUTS))
+    assert made.absent[-1].startswith("even a plain call, f(np.array([[0.5, -1.0, 0.25], [1.0, ")
+    assert made.absent[-1].endswith(f" np.array([1, 1])) {WHY}")
     # a wrong result is no refusal
     wrong = subject(lambda x, y: np.zeros((7, 7)), "cross_entropy")
     assert (wrong.absent, wrong.ndims) == ((), ("1", "2", "3", "4"))
@@ -627,9 +633,15 @@ def test_law_as_data__is_registered_with_its_name_and_docstring(monkeypatch):
     assert (made.name, made.why, made.formula) == ("nothing_is_lost", "Why it matters.", "a = b")
     assert (made.specs, made.needs, made.gradient) == (("softmax",), ("axis",), True)
     assert (made.most, made.mode, made.draws, made.check) == (7, "half", {"min_rows": 3}, check)
-    made.check("an implementation", "a call")
-    assert seen == [("an implementation", "a call", DIGITS, Decimal("Infinity"))]
+    given = Subject("softmax", crossent.softmax)
+    made.check(given, "a call")
+    ((came, *rest),) = seen
+    assert vars(came) == vars(given)
+    assert rest == ["a call", DIGITS, Decimal("Infinity")]
     laws_as_data.law("c = d")(lambda made, call: None)
     plain = laws_as_data.every_law()[1]
     assert (plain.specs, plain.needs, plain.gradient) == (SPECS, (), False)
     assert (plain.why, plain.most, plain.mode, plain.draws) == ("", None, "structure", {})
+    laws_as_data.law("e = f", of_nothing=True)(lambda made, call: seen.append(made.of_nothing))
+    laws_as_data.every_law()[2].check(given, "a call")
+    assert seen[-1] is True
