@@ -364,8 +364,9 @@ def test_subject__bits_are_the_same_or_within_twice_the_tolerance():
     made = subject(crossent.softplus, "softplus")
     made.bits(call, "value", one, one, "twice the same")
     next_to_it = np.nextafter(one, 2)
-    with pytest.raises(Broken, match=r"^value: twice the same at \[0\]; "):
+    with pytest.raises(Broken, match=r"^value: twice the same at \[0\]; ") as caught:
         made.bits(call, "value", next_to_it, one, "twice the same")
+    assert caught.value.call is call
     loose = replace(made, tolerance=(2.0, 3.0))
     loose.bits(call, "value", one + 4 * 2.0**-52, one, "twice the same")
     loose.bits(call, "gradient", one + 6 * 2.0**-52, one, "twice the same")
@@ -507,6 +508,21 @@ def test_trials__try_the_gradient_too(which):
         f"labels of dtype int8 {WHY}",
         f"byte-swapped arrays {WHY}",
     )
+
+
+def test_trials__are_not_spoilt_by_a_function_that_writes_to_its_inputs():
+    """Each one gets numbers of its own."""
+    seen = []
+
+    def writes(x, target):
+        seen.append(np.array(x))
+        x[...] = target[...] = 0
+        return 0.0
+
+    made = subject(writes, "cross_entropy", supports=["indices"])
+    assert made.absent == ("read-only arrays (ValueError: assignment destination is read-only)",)
+    assert len(seen) > 10
+    assert all(x.any() for x in seen)
 
 
 def test_trials__of_what_always_fails_leave_all_to_the_laws():
