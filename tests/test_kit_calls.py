@@ -260,6 +260,8 @@ def test_smaller__classes_are_taken_with_their_weights_and_targets():
     assert not list(_smallest._with_fewer_classes(Call("softmax", x[:, :1])))
     assert not list(_smallest._with_fewer_classes(Call("softplus", x[0])))
     assert len(list(_smallest._with_fewer_classes(Call("softmax", np.zeros((1, 12)))))) == 8
+    many = Call("nll_loss", np.zeros((1, 150)), np.array([140]))
+    assert [c.target.tolist() for c in _smallest._with_fewer_classes(many)] == [[139]] * 8
 
 
 @pytest.mark.parametrize(("ignore", "count"), [(-100, 2), (-1, 2), (0, 0), (2, 0), (3, 2)])
@@ -322,3 +324,33 @@ def test_smaller__numbers_of_targets_options_and_cotangents_are_rounded():
     assert rounder(soft) == [("target", [0]), ("target", [1]), ("target", [0])] + [("target", [1])]
     over = Call(BINARY, np.zeros(1), np.array([1.25]))
     assert rounder(over) == [("target", [0]), ("target", [1]), ("target", [0]), ("target", [1])]
+    zeros = Call("softplus", np.zeros(2), None, {}, np.array([0.25, 1.0]))
+    assert rounder(zeros)[:2] == [("grad_output", [1, 1]), ("grad_output", [0, 0])]
+    assert {name for name, _ in rounder(zeros)} == {"grad_output"}
+    assert rounder(Call("nll_loss", x, np.array([1, 1]))) == [("target", [0, 0])]
+
+
+def test_smaller__of_maps_cut_the_cotangent_too():
+    """A cotangent has the classes of the logits where the value has."""
+    call = Call("softmax", np.ones((2, 3)), None, {}, np.arange(6.0).reshape(2, 3))
+    smaller = list(_smallest._with_fewer_classes(call))
+    assert [each.grad_output.tolist() for each in smaller] == [
+        [[1.0, 2.0], [4.0, 5.0]],
+        [[0.0, 2.0], [3.0, 5.0]],
+        [[0.0, 1.0], [3.0, 4.0]],
+    ]
+
+
+def test_smaller__keep_targets_that_are_probabilities():
+    """A rounder target may be none: 2 and -1 are left as they are, and only their neighbours tried."""
+    call = Call(BINARY, np.zeros(2), np.array([0.7, 1.6]), {"where": np.array([True])})
+    for each in _smallest._with_rounder_numbers(call):
+        assert np.array_equal(each.target, call.target) or np.all((each.target >= 0) & (each.target <= 1))
+
+
+def test_smaller__know_options_that_are_no_arrays():
+    """They are what they are."""
+    call = Call("cross_entropy", np.zeros((1, 2)), np.array([0]), {"reduction": "sum"})
+    smaller = list(_smallest._with_rounder_numbers(call))
+    assert smaller
+    assert all(each.options == {"reduction": "sum"} for each in smaller)

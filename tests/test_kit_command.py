@@ -1,8 +1,10 @@
 """The command line of the kit: what it passes on, prints, writes and returns."""
 
+import io
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,7 +54,8 @@ def test_command__help_says_what_can_be_given(capsys, monkeypatch):
     assert caught.value.code == 0
     out = " ".join(capsys.readouterr().out.split())
     assert out.startswith("usage: python -m crossent.testing [-h] --spec {" + ",".join(SPECS) + "}")
-    assert "Hold a function against the laws of cross-entropy; without arguments, crossent itself." in out
+    about = "Hold a function against the laws of cross-entropy; without arguments, crossent itself."
+    assert f" function {about} positional arguments" in out
     helps = {
         "function": "module:function, or path/to/file.py:function",
         "--grad": "module:function of its gradient",
@@ -154,29 +157,39 @@ def test_command__prints_the_report_alone_without_a_file(asked, capsys):
     assert capsys.readouterr() == (f"\n{report().text()}\n", "")
 
 
-def test_command__prints_a_line_a_law_as_it_is_known(asked, capsys):
+class Stream(io.StringIO):
+    """Knows what was written when it was last asked to show it."""
+
+    flushed = ""
+
+    def flush(self):
+        self.flushed = self.getvalue()
+
+
+def test_command__prints_a_line_a_law_as_it_is_known(asked, capsys, monkeypatch):
     """Numbered, of as many as there are."""
     names = "value_is_the_definition, nan_stays_in_its_position, class_weights_are_per_class"
     assert command_line.main(["math:exp", "--spec", "softplus", "--laws", names]) == 0
-    capsys.readouterr()
+    monkeypatch.setattr(sys, "stdout", Stream())
     for verdict in report(breaks=True).verdicts:
         asked[0][2]["progress"](verdict)
-    assert capsys.readouterr().out.splitlines() == [
+        assert sys.stdout.flushed == sys.stdout.getvalue()
+    assert sys.stdout.flushed.splitlines() == [
         f"[ 1/2] {'one':42} holds         12 examples",
         f"[ 2/2] {'two':42} passed over",
         f"[ 3/2] {'three':42} broken         3 examples",
     ]
     command_line.main(["math:exp", "--spec", "softplus"])
-    capsys.readouterr()
     asked[1][2]["progress"](report().verdicts[0])
     every = sum("softplus" in each.specs for each in _command.LAWS)
-    assert capsys.readouterr().out.startswith(f"[ 1/{every}] one ")
+    assert sys.stdout.flushed.splitlines()[-1].startswith(f"[ 1/{every}] one ")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("exp", "expected module:function, got 'exp'"),
+        ("no:such_module_here:f", "No module named 'no:such_module_here'"),
         ("no_such_module_here:f", "No module named 'no_such_module_here'"),
         ("math:no_such_function", "module 'math' has no attribute 'no_such_function'"),
     ],
@@ -231,6 +244,7 @@ class Adapter:
 
     def conforms(self, **given):
         self.seen.append((self.spec, given))
+        assert sys.stdout.flushed == sys.stdout.getvalue()  # it takes a while: what is known is shown
         return report(self.spec, breaks=self.spec == self.breaks)
 
 
@@ -255,15 +269,25 @@ entropy                                                                  0.00"""
 @pytest.mark.parametrize(
     ("breaks", "over"), [(None, False), ("softplus", False), (None, True), ("sigmoid", True)]
 )
-def test_command__holds_crossent_against_laws_and_limits(monkeypatch, capsys, breaks, over):
+def test_command__holds_crossent_against_laws_and_limits(monkeypatch, breaks, over):
     """What it prints; status 1 for a broken law or for a limit that is passed."""
     seen = []
-    cells = [*CELLS, cell("kl_divergence", "float64", 9.876)] if over else CELLS
+    worse = [cell("kl_divergence", "float64", np.inf), cell("perplexity", "float64", 9.876)]
+    cells = [*CELLS, *worse] if over else CELLS
+    lines_when_measured = []
     monkeypatch.setattr(_command, "SPECS", ("softplus", "sigmoid"))
     monkeypatch.setattr(
         _command, "adapt", lambda name, spec: Adapter(spec, seen, breaks) if name == "crossent" else None
     )
-    monkeypatch.setattr(measure, "measure", lambda **given: seen.append(given) or cells)
+
+    def measured(**given):
+        seen.append(given)
+        lines_when_measured.extend(sys.stdout.flushed.splitlines())
+        return cells
+
+    monkeypatch.setattr(measure, "measure", measured)
+    monkeypatch.setattr(_command, "time", SimpleNamespace(perf_counter=iter([100.0, 103.6]).__next__))
+    monkeypatch.setattr(sys, "stdout", Stream())
     assert command_line.main([]) == int(over or breaks is not None)
     assert seen[:2] == [
         ("softplus", {"max_examples": 15, "seed": len("softplus")}),
@@ -272,14 +296,15 @@ def test_command__holds_crossent_against_laws_and_limits(monkeypatch, capsys, br
     assert set(seen[2]) == {"dtypes", "size", "regimes"}
     assert (seen[2]["dtypes"], seen[2]["size"]) == (("float16", "float32", "float64"), 100)
     assert set(seen[2]["regimes"]) <= set(measure.REGIMES)
-    out = capsys.readouterr().out
+    out = sys.stdout.getvalue()
     lines = out.splitlines()
+    assert lines_when_measured == lines[:4]
     assert re.fullmatch(r"crossent on NumPy \S+, Python \S+, \S+", lines[0])
     assert lines[1:4] == [
         "laws: 15 calls each, float16, float32, float64, every option",
         *(f"  {report(spec, breaks=spec == breaks).summary}" for spec in ("softplus", "sigmoid")),
     ]
-    more = [f"{'kl_divergence':73}9.88"] if over else []
+    more = [f"{'kl_divergence':74}inf", f"{'perplexity':73}9.88"] if over else []
     kept = "1" if breaks == "softplus" else "2"
     table = "\n".join([TABLE.replace("2 of 3", f"{kept} of 3"), *(line.rstrip() for line in more)])
     told = [f"\n{table}\n"]
@@ -287,8 +312,7 @@ def test_command__holds_crossent_against_laws_and_limits(monkeypatch, capsys, br
         broken = _command.explained(report(breaks, breaks=True).broken[0])
         told.append(f"{broken}\n")
     if over:
-        told.append("over the limit: kl_divergence float64 mean, scale 1: 9.88 ulp\n")
-    told.append(f"{int(breaks is not None)} laws broken, {int(over)} limits passed, ")
-    start = "\n".join(lines[:4]) + "\n"
-    assert out.startswith(start + "\n".join(told))
-    assert re.fullmatch(r"\d+ seconds\n", out.removeprefix(start + "\n".join(told)))
+        told.append("over the limit: kl_divergence float64 mean, scale 1: inf ulp\n")
+        told.append("over the limit: perplexity float64 mean, scale 1: 9.88 ulp\n")
+    told.append(f"{int(breaks is not None)} laws broken, {2 * over} limits passed, 4 seconds\n")
+    assert out == "\n".join([*lines[:4], *told])

@@ -300,8 +300,8 @@ def _supported(
     names = [supports] if isinstance(supports, str) else list(supports)
     fixed = dict(name.split("=", 1) for name in names if "=" in name)
     wrong = [n for n in [*fixed, *(n for n in names if "=" not in n)] if n not in (*known, "ndim")]
-    fixable = {"reduction": ("none", "mean", "sum"), "ndim": tuple(_TRIALS)}
-    if wrong or any(value not in fixable.get(name, ()) for name, value in fixed.items()):
+    values = {"reduction": ("none", "mean", "sum"), "ndim": _TRIALS}
+    if wrong or any(value not in values.get(name, ()) for name, value in fixed.items()):
         raise ValueError(
             f"supports may hold {', '.join(known)} (or reduction=none, ndim=2), got {', '.join(names)}"
         )
@@ -403,7 +403,7 @@ def _refusal(made: Subject, call: Call, *, copies: bool = True) -> str:
         else:
             for f in (made.implementation, made.gradient):
                 if f is not None:
-                    made.run(call, "value" if f is made.implementation else "gradient", f, call.arguments, {})
+                    made.run(call, "value", f, call.arguments, {})  # a wrong shape is no refusal
     except Broken as broken:
         return broken.came if broken.raised else ""
     return ""
