@@ -107,7 +107,8 @@ class Block:
         first, view = self._first, self._view
         if view.ndim == 2 and first == 1:
             return view[k, np.arange(len(k))].astype(self.dtype, copy=False)
-        where = np.unravel_index(k.reshape(view.shape[first:]), view.shape[:first])
+        # flat: of shape (n, 1), NumPy 2.3 and 2.4 get it wrong from the 8,194th on (numpy#31980)
+        where = (at.reshape(view.shape[first:]) for at in np.unravel_index(k, view.shape[:first]))
         places = np.indices(view.shape[first:], sparse=True)
         return view[(*where, *places)].reshape(-1).astype(self.dtype)
 
