@@ -29,7 +29,8 @@ from crossent.testing import (
 from crossent.testing import _compare as compare
 from crossent.testing import _smallest as shrinking
 from crossent.testing._calls import BINARY, OPTIONS, SPECS
-from crossent.testing._subject import LAYOUTS, subject
+from crossent.testing._subject import LAYOUTS
+from crossent.testing._trials import subject
 from crossent.testing._truth import decimals, exact
 from crossent.testing.adapters import adapt
 from crossent.testing.strategies import loss_calls

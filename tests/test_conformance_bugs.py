@@ -13,7 +13,7 @@ import crossent
 import crossent.testing.conformance as kit
 from crossent.testing import LAWS, Call, conformance_report
 from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, SPECS
-from crossent.testing._subject import subject
+from crossent.testing._trials import subject
 from crossent.testing._truth import exact
 
 EXAMPLES = 150

@@ -17,7 +17,7 @@ import crossent
 from crossent.testing import LAWS, Call, _command, _hypothesis, adapters, measure, strategies
 from crossent.testing import __main__ as command_line
 from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, OPTIONS, SPECS
-from crossent.testing._subject import subject
+from crossent.testing._trials import subject
 from crossent.testing._truth import exact
 
 NAMES = {"np": np}

@@ -9,7 +9,7 @@ import pytest
 import crossent
 from crossent.testing import Broken, Call, Law, _smallest
 from crossent.testing._calls import BINARY, SPECS, literal
-from crossent.testing._subject import subject
+from crossent.testing._trials import subject
 
 # -- calls -------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ import crossent
 from crossent.testing import Broken, Call, Law
 from crossent.testing import _laws as laws_as_data
 from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS, literal
-from crossent.testing._subject import LABELS, LAYOUTS, Subject, options_of, subject
+from crossent.testing._subject import LABELS, LAYOUTS, Subject, options_of
+from crossent.testing._trials import subject
 from crossent.testing._truth import DIGITS, Exact, exact
 
 # -- forms of memory ---------------------------------------------------------------------------------
@@ -267,20 +268,58 @@ def test_subject__results_are_floats_of_their_own_dtype(result, dtype):
 
 
 @pytest.mark.parametrize(
-    ("result", "dtype"),
+    ("result", "what"),
     [
-        (1j, "complex128"),
-        ("1", "<U1"),
-        (b"1", "|S1"),
-        (np.datetime64(1, "s"), "datetime64[s]"),
-        (np.timedelta64(1, "s"), "timedelta64[s]"),
-        (np.zeros((), [("a", float)]), "[('a', '<f8')]"),
+        (1j, "complex"),
+        (np.complex64(1j), "complex64 of complex64"),
+        ("1", "str"),
+        (b"1", "bytes"),
+        (np.datetime64(1, "s"), "datetime64 of datetime64[s]"),
+        (np.timedelta64(1, "s"), "timedelta64 of timedelta64[s]"),
+        (np.zeros((), [("a", float)]), "ndarray of [('a', '<f8')]"),
+        (None, "None"),
+        ([None, 1.0], "a list of 2"),
+        ((1.0, [2.0, 3.0]), "a tuple of 2"),
+        ({"loss": 1.0}, "dict"),
     ],
 )
-def test_subject__results_that_are_no_real_numbers_are_errors(result, dtype):
-    """Though NumPy would convert a text of digits."""
+def test_subject__results_that_are_no_real_numbers_are_errors(result, what):
+    """Though NumPy would convert a text of digits, and None to NaN. It is no refusal of the call."""
     came = told(Subject("softplus", lambda x: result), Call("softplus", np.zeros(())))
-    assert came == ("raised", f"TypeError: returned {dtype}, not real numbers", "a result", True)
+    assert came == ("no numbers", f"returned {what}", "numbers", False)
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit("bad label"), type("PanicException", (BaseException,), {})("Err")]
+)
+def test_subject__whatever_is_raised_is_told(error):
+    """Rust's panics and exits are no Exceptions; they must not end a report."""
+
+    def raises(x):
+        raise error
+
+    came = told(Subject("softplus", raises), Call("softplus", np.zeros(1)))
+    assert came == ("raised", f"{type(error).__name__}: {error}", "a result", True)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
+def test_subject__ends_when_it_is_told_to(error):
+    """The user asks for it, not the function."""
+
+    def raises(x):
+        raise error
+
+    with pytest.raises(error):
+        Subject("softplus", raises).value(Call("softplus", np.zeros(1)))
+
+
+def test_subject__a_list_of_no_rows_has_no_other_shape():
+    """An array has."""
+    call = Call("softmax", np.zeros((0, 3)))
+    assert Subject("softmax", lambda x: []).value(call).shape == (0, 3)
+    assert told(Subject("softmax", lambda x: np.zeros(0)), call)[0] == "wrong shape"
+    assert told(Subject("softmax", lambda x: [1.0]), call)[0] == "wrong shape"
+    assert told(Subject("softmax", lambda x: []), Call("softmax", np.zeros((1, 3))))[0] == "wrong shape"
 
 
 # -- comparing ---------------------------------------------------------------------------------------
@@ -428,12 +467,10 @@ def test_trials__find_shapes_that_are_refused(spec):
     """Each is told, but for the usual one, with the message."""
     made = subject(refusing(spec, lambda x, *a: x.ndim != 2), spec)
     assert made.ndims == ("2",)
-    assert made.absent == tuple(f"logits of shape {s} {WHY}" for s in ([3], [4, 3, 2], [5, 3, 2, 4]))
+    assert made.absent == (f"logits of shape [3], [4, 3, 2], [5, 3, 2, 4] {WHY}",)
     made = subject(refusing(spec, lambda x, *a: x.ndim == 3), spec)
     assert (made.ndims, made.absent) == (("1", "2", "4"), (f"logits of shape [4, 3, 2] {WHY}",))
-    # a function that has an axis, or says how many, is not tried
-    made = subject(refusing(spec, lambda x, *a: x.ndim == 3), spec, supports="axis")
-    assert (made.ndims, made.absent) == (("1", "2", "3", "4"), ())
+    # a function that says how many is not tried
     made = subject(refusing(spec, lambda x, *a: x.ndim == 2), spec, supports="ndim=3")
     assert (made.ndims, made.absent) == (("3",), ())
 
@@ -443,7 +480,7 @@ def test_trials__of_elements_start_from_one_dimension(spec):
     """It is their usual form."""
     made = subject(refusing(spec, lambda x, *a: x.ndim != 1), spec)
     assert made.ndims == ("1",)
-    assert made.absent == tuple(f"logits of shape {s} {WHY}" for s in ([2, 3], [4, 3, 2], [5, 3, 2, 4]))
+    assert made.absent == (f"logits of shape [2, 3], [4, 3, 2], [5, 3, 2, 4] {WHY}",)
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,7 @@ def check(argv: Sequence[str]) -> int:
     parser.add_argument("function", help="module:function, or path/to/file.py:function")
     parser.add_argument("--spec", required=True, choices=SPECS, help="which function it is")
     parser.add_argument("--grad", help="module:function of its gradient")
-    parser.add_argument(
-        "--supports", help=f"the options that it has, by default its parameters: {_OPTIONS}"
-    )
+    parser.add_argument("--supports", help=f"the options that it has, by default its parameters: {_OPTIONS}")
     parser.add_argument("--dtypes", default="float32,float64", help="dtypes of the logits (float32,float64)")
     parser.add_argument("--tolerance", help="ulps of values and gradients: 100, or 100,1000")
     parser.add_argument("--laws", help=f"some of {', '.join(each.name for each in LAWS)}; by default all")

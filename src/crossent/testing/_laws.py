@@ -66,6 +66,8 @@ class Law:
             return f"needs {self.draws['kinds'][0]} targets"
         if not set(self.draws.get("ndims", subject.ndims)) & set(subject.ndims):
             return f"needs logits of {' or '.join(self.draws['ndims'])} dimensions"
+        if self.draws.get("min_rows", 1) > 1 and subject.one_row:
+            return "needs several rows"
         if not self.reductions(subject):
             return f"needs reduction={' or '.join(self.draws['reductions'])}"
         return ""

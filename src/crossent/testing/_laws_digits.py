@@ -7,19 +7,15 @@ from typing import Any
 import numpy as np
 
 from crossent import exact as definitions
-from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, ROWS, SPECS, Array, Call
-from crossent.testing._compare import may_be_refused, repeated
+from crossent.testing._calls import BINARY, ELEMENTWISE, ROWS, Call
 from crossent.testing._differences import numerical_grad
 from crossent.testing._laws import law
 from crossent.testing._subject import Subject
-from crossent.testing._truth import ZERO, Exact, decimal, decimals, exact
+from crossent.testing._truth import ZERO, decimal, decimals, exact
 
 FINITE = ("plain", "dense", "ties", "confident", "wide", "offset", "tiny", "edges")
 CALM = ("plain", "dense", "ties")
 NORMALIZED = ("cross_entropy", "softmax", "log_softmax")
-MANY_ROWS = 70_000
-MANY_CLASSES = (100, 1000, 4096, 4099)  # one is a multiple of every block, and one of no vector
-FAR_CLASSES = 70_000  # more than 16 bits count
 
 
 @law("f(z) = definition(z), within 4 ulp", mode="digits", regimes=FINITE)
@@ -97,7 +93,6 @@ def confident_predictions_keep_their_digits(s: Subject, call: Call) -> None:
     ("log_softmax", "softplus", "log_sigmoid", "cross_entropy", BINARY),
     regimes=("confident", "edges"),
     without=("label_smoothing",),
-    mode="half",
 )
 def wrong_predictions_cost_their_margin(s: Subject, call: Call) -> None:
     """Early in training predictions are wrong and sure: p underflows to 0, and its logarithm is inf."""
@@ -119,163 +114,10 @@ def wrong_predictions_cost_their_margin(s: Subject, call: Call) -> None:
     "f(z + c) = f(z) (logsumexp: c + f(z)), c from 1e0 to 1e36",
     (*ROWS, "cross_entropy"),
     regimes=("offset",),
-    mode="half",
 )
 def a_common_offset_changes_nothing(s: Subject, call: Call) -> None:
     """Logits drift together in training; exp of them overflows, and z - logsumexp(z) cancels."""
     s.check(call)
-
-
-@law(
-    "sum and mean over 70,000 rows = 70,000 times the rows' own",
-    LOSSES,
-    regimes=("dense", "plain"),
-    min_rows=3,
-    small=True,
-    reductions=("mean", "sum"),
-    without=("dtype",),
-    most=2,
-    mode="half",
-)
-def long_sums_survive(s: Subject, call: Call) -> None:
-    """A sum in the logits' own dtype drifts with every row, and in float16 ends at 65,504."""
-    base = call.rows
-    for dtype in s.dtypes:
-        o = {k: v.astype(dtype) if _floating(v) else v for k, v in base.options.items()}
-        target = base.target.astype(dtype) if _floating(base.target) else base.target
-        g = None if base.grad_output is None else base.grad_output.astype(dtype)
-        with np.errstate(all="ignore"):
-            x = base.x.astype(dtype)
-        one = base.changed(x=x, target=target, options=o, grad_output=g)
-        n = len(one.x)
-        times = -(-MANY_ROWS // n)
-        long = one.take(np.arange(n * times) % n)
-        due = repeated(exact(one), times, mean=long.reduction == "mean")
-        note = f" of {n * times:,} rows"
-        s.check_value(long, due, note=note)
-        if s.gradient is None:
-            continue
-        _check_blocks(s, long, "gradient", s.grad(long), due)
-
-
-def _check_blocks(s: Subject, long: Call, quantity: str, came: Array, e: Exact) -> None:
-    """Results of the same rows again and again: the first ones, and those that are farthest from them."""
-    due, scale, least = e.of(quantity)
-    n = len(due)
-    blocks = came.reshape(-1, *due.shape)
-    with np.errstate(all="ignore"):
-        away = np.abs(blocks - blocks[0]).reshape(len(blocks), -1).max(axis=1)
-    worst = int(np.argmax(np.where(np.isnan(away), np.inf, away)))
-    for at in sorted({0, worst}):
-        note = f" from row {at * n:,} of {len(came):,} on"
-        s.digits(long, quantity, blocks[at], due, scale=scale, least=least, note=note)
-
-
-def _floating(v: Any) -> bool:
-    return isinstance(v, np.ndarray) and v.dtype.kind == "f"
-
-
-@law(
-    "f over 70,002 rows = f over three of them, again and again",
-    SPECS,
-    regimes=("plain", "dense"),
-    min_rows=3,
-    small=True,
-    reductions=("none",),
-    without=("dtype",),
-    most=2,
-    mode="half",
-)
-def many_rows_are_rows(s: Subject, call: Call) -> None:
-    """What is left over after the last whole block, or lies beyond a grid, keeps what was in its memory."""
-    call = call.rows.take(slice(3))
-    e = exact(call)
-    times = -(-MANY_ROWS // 3)
-    long = call.take(np.arange(3 * times) % 3)
-    for quantity, came in s.quantities(long):
-        _check_blocks(s, long, quantity, came, e)
-
-
-@law(
-    "f over 100, 1,000, 4,096 and 4,099 classes, and over the last of 70,000 = definition",
-    (*ROWS, *CLASS_LOSSES),
-    regimes=("plain", "dense", "confident"),
-    min_classes=2,
-    small=True,
-    without=("dtype",),
-    most=4,
-    mode="half",
-)
-def many_classes_are_classes(s: Subject, call: Call) -> None:
-    """A vocabulary has more classes than a vector, a block or a small integer holds."""
-    call = call.rows.take(slice(2))
-    n, K = call.x.shape
-    if call.options.get("ignore_index", -100) >= 0:
-        call = call.having(ignore_index=None)
-        call = call.changed(target=call.target % K) if call.index else call
-    for many in MANY_CLASSES:
-        run = np.arange(many) * (8 * K) // many
-        wide = _columns(call, run % K)
-        # the largest are the last of the first row, and the first of the second
-        lift = np.outer([1, -1][:n], run // K / 2)
-        target = wide.target
-        if target is not None and not call.index:
-            target = target / target.dtype.type(4096)
-        x = (wide.x + lift).astype(call.x.dtype)
-        s.check(wide.changed(x=x, target=target), note=f" of {n} rows")
-    _check_last_of_many(s, call.having(label_smoothing=None))
-
-
-def _check_last_of_many(s: Subject, call: Call) -> None:
-    """The same classes after so many that do not matter."""
-    K = call.x.shape[1]
-    call = with_class(call, -1e4)
-    column = np.maximum(np.arange(FAR_CLASSES) - (FAR_CLASSES - K), -1) % (K + 1)
-    far, e = _columns(call, column), exact(call)
-    some = np.array([0, 2**15, 2**16, *range(FAR_CLASSES - K, FAR_CLASSES)])
-    results = []
-    with may_be_refused(MemoryError):  # whoever needs room for the classes squared
-        results.append(("value", s.value(far)))
-        # a cotangent of ones sees all classes
-        if s.gradient is not None and not (call.function == "log_softmax" and call.grad_output is None):
-            results.append(("gradient", s.grad(far)))
-    for quantity, came in results:
-        due, scale, least = e.of(quantity)
-        note = f" of {FAR_CLASSES:,} classes"
-        if came.ndim == 2:
-            came = came[:, some]
-            due, scale, least = (a[:, column[some]] for a in (due, scale, least))
-            note = f" in columns {some.tolist()}"
-        s.digits(far, quantity, came, due, scale=scale, least=least, note=note)
-
-
-def _columns(call: Call, column: Array) -> Call:
-    """A call in rows form over these columns of classes; a label is the last column of its class."""
-    o, target, g = dict(call.options), call.target, call.grad_output
-    if o.get("weight") is not None:
-        o["weight"] = o["weight"][column]
-    if call.index:
-        last = np.array([np.flatnonzero(column == k)[-1] for k in range(call.x.shape[1])])
-        target = np.where(call.live, last[np.where(call.live, target, 0)], target)
-    elif target is not None:
-        target = target[:, column]
-    if g is not None and call.function in ("softmax", "log_softmax"):
-        g = g[:, column]
-    return call.changed(x=call.x[:, column], target=target, options=o, grad_output=g)
-
-
-def with_class(call: Call, logit: float) -> Call:
-    """A call in rows form with one more class, the last, which is not owed anything."""
-    n = len(call.x)
-    o, target, g = dict(call.options), call.target, call.grad_output
-    if o.get("weight") is not None:
-        o["weight"] = np.append(o["weight"], o["weight"].dtype.type(1))
-    if target is not None and not call.index:
-        target = np.concatenate([target, np.zeros((n, 1), target.dtype)], axis=1)
-    if g is not None and call.function in ("softmax", "log_softmax"):
-        g = np.concatenate([g, np.zeros((n, 1), g.dtype)], axis=1)
-    x = np.concatenate([call.x, np.full((n, 1), logit, call.x.dtype)], axis=1)
-    return call.changed(x=x, target=target, options=o, grad_output=g)
 
 
 @law("sum_k grad f(z)[k] = 0", NORMALIZED, gradient=True, regimes=FINITE)

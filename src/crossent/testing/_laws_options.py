@@ -11,6 +11,7 @@ from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, OPTIONS, SPECS
 from crossent.testing._compare import Broken, at_least, may_be_refused, show, total
 from crossent.testing._laws import law
 from crossent.testing._laws_digits import CALM, FINITE
+from crossent.testing._laws_sizes import in_dtype
 from crossent.testing._subject import Function, Subject
 from crossent.testing._truth import ZERO, decimal, decimals, exact
 
@@ -126,7 +127,6 @@ def the_loss_is_linear_in_the_smoothing(s: Subject, call: Call) -> None:
     needs=("probabilities",),
     kinds=("probability",),
     regimes=CALM,
-    without=("label_smoothing",),
 )
 def probabilities_are_taken_as_they_are(s: Subject, call: Call) -> None:
     """Masked or mixed labels need not sum to 1: to normalize them, to take p - q for the gradient, or not to
@@ -328,19 +328,13 @@ def the_dtype_is_the_one_asked_for(s: Subject, call: Call) -> None:
     _check_dtype(s, call)
     single, double = np.dtype(np.float32), np.dtype(np.float64)
     with may_be_refused():  # weights of another dtype
-        _check_dtype(s, _in_dtype(call, double if call.x.dtype == single else single).changed(x=call.x))
+        _check_dtype(s, in_dtype(call, double if call.x.dtype == single else single).changed(x=call.x))
     if call.x.dtype == single:
         _check_dtype(s, call.having(dtype=np.float64))
     elif call.x.dtype == double:
         held = call.changed(x=np.clip(call.x, -1e30, 1e30))
-        both = _in_dtype(_in_dtype(held, single), double)  # the same in both
+        both = in_dtype(in_dtype(held, single), double)  # the same in both
         _check_dtype(s, both.having(dtype=np.float32))
-
-
-def _in_dtype(call: Call, dtype: np.dtype[Any]) -> Call:
-    """A call with all its floating arrays in another dtype."""
-    with np.errstate(all="ignore"):
-        return call.mapped(lambda v: v.astype(dtype) if v.dtype.kind == "f" else v)
 
 
 def _check_dtype(s: Subject, call: Call) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS, Call
 from crossent.testing._compare import Broken
 from crossent.testing._laws import law
-from crossent.testing._laws_digits import CALM, with_class
+from crossent.testing._laws_digits import CALM
+from crossent.testing._laws_sizes import with_class
 from crossent.testing._subject import Subject
 from crossent.testing._truth import Exact, exact
 

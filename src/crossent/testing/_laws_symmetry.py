@@ -19,7 +19,6 @@ from crossent.testing._truth import Exact, exact
     "f(z + c) = f(z) in every digit, for z and c whose sum is exact (logsumexp: c + f(z))",
     (*ROWS, "cross_entropy"),
     regimes=("plain", "ties", "confident"),
-    mode="half",
 )
 def a_shift_is_not_seen(s: Subject, call: Call) -> None:
     """Only differences of logits mean something: a loss that sees more depends on how they were made."""

@@ -34,7 +34,7 @@ class Counterexample:
         name = subject.source_name
         if gradient:
             name = subject.grad_name if subject.grad_name.isidentifier() else "gradient"
-        call = broken.call.text(name, grad=gradient, view=broken.view)
+        call = subject.fitted(broken.call).text(name, grad=gradient, view=broken.view)
         return cls(call, f"{broken.quantity}: {broken.problem}", broken.came, broken.due, broken)
 
 

@@ -26,16 +26,30 @@ def smallest(law: Law, subject: Subject, call: Call, broken: Broken) -> tuple[Ca
     while progress:
         progress = False
         for candidate in _smaller(call):
-            if _cost(candidate) >= _cost(call):
+            if _cost(candidate) >= _cost(call) or not _suits(law, subject, candidate, call):
                 continue
             tries += 1
             if tries > _TRIES:
                 return call, broken
             still = _broken(law, subject, candidate)
-            if still is not None and (still.raised, still.quantity) == (broken.raised, broken.quantity):
+            if still is not None and _way(still) == _way(broken):
                 call, broken, progress = candidate, still, True
                 break
     return call, broken
+
+
+def _way(broken: Broken) -> tuple[bool, str, bool]:
+    """How a call breaks a law."""
+    return broken.raised, broken.quantity, broken.problem == "wrong shape"
+
+
+def _suits(law: Law, subject: Subject, smaller: Call, call: Call) -> bool:
+    """Whether a call is still one of the law's: with what they always have, if `call` has it."""
+    given, left = ({**c.options, "grad_output": c.grad_output} for c in (call, smaller))
+    always = (*law.draws.get("always", ()), *subject.fixed)
+    if any(left.get(name) is None for name in always if given.get(name) is not None):
+        return False
+    return call.function not in LOSSES or smaller.reduction in law.reductions(subject)
 
 
 def _broken(law: Law, subject: Subject, call: Call) -> Broken | None:

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, OPTIONS, SPECS, Array, Call
+from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, OPTIONS, ROWS, Array, Call
 from crossent.testing._compare import Broken, check_bits, check_digits
-from crossent.testing._limits import LIMITS, limit
+from crossent.testing._limits import limit
 from crossent.testing._truth import Exact, decimals, exact
 
 Tolerance: TypeAlias = float | tuple[float, float] | None
 Function: TypeAlias = Callable[..., Any]
 
-_NAMES = {"index": "indices", "probability": "probabilities"}
-KINDS = tuple(_NAMES.values())
+KINDS = {"index": "indices", "probability": "probabilities"}  # and what `supports` calls them
 LABELS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64", "bool")
-_TRIALS = {
-    "1": (3,),
-    "2": (2, 3),
-    "3": (4, 3, 2),
-    "4": (5, 3, 2, 4),
-}  # no two alike: nothing fits by accident
+NDIMS = ("1", "2", "3", "4")
 
 
 class Layout(NamedTuple):
@@ -54,8 +47,8 @@ LAYOUTS = {
 
 def options_of(spec: str) -> tuple[str, ...]:
     """Everything that `supports` may name for a function."""
-    kinds = KINDS if spec in ("cross_entropy", BINARY) else ()
-    return (*OPTIONS[spec], *kinds, "grad_output")
+    kinds = KINDS if spec in ("cross_entropy", BINARY) else {}
+    return (*OPTIONS[spec], *kinds.values(), "grad_output")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +99,7 @@ class Subject:
     dtypes: tuple[str, ...] = ("float32", "float64")
     tolerance: tuple[float, float] | None = None
     kinds: tuple[str, ...] = ("index", "probability")
-    ndims: tuple[str, ...] = tuple(_TRIALS)
+    ndims: tuple[str, ...] = NDIMS
     labels: tuple[str, ...] = LABELS
     layouts: tuple[str, ...] = tuple(LAYOUTS)
     absent: tuple[str, ...] = ()
@@ -128,9 +121,14 @@ class Subject:
         """What the gradient is called where it comes from."""
         return _name(self.gradient)
 
+    @property
+    def one_row(self) -> bool:
+        """Whether no call has more than one row of classes."""
+        return self.ndims == ("1",) and self.spec not in (*ELEMENTWISE, BINARY)
+
     def has(self, option: str) -> bool:
         """Whether calls may hold this option, be of this dtype, or have this kind of target."""
-        return option in (*self.supports, *self.dtypes, *(_NAMES[kind] for kind in self.kinds))
+        return option in (*self.supports, *self.dtypes, *(KINDS[kind] for kind in self.kinds))
 
     def limit(self, quantity: str, dtype: np.dtype[Any]) -> float:
         """Ulps that a value or a gradient may be away."""
@@ -143,13 +141,39 @@ class Subject:
 
     def value(self, call: Call) -> Array:
         """What the function gives."""
-        return self._run(call, "value", self.implementation, {})
+        fit = self.fitted(call)
+        came = self.run(fit, "value", self.implementation, self.arguments(fit), self.options(fit))
+        return came.reshape(call.value_shape)
 
     def grad(self, call: Call) -> Array:
         """What the gradient gives."""
         assert self.gradient is not None
-        extra = {} if call.grad_output is None else {"grad_output": np.array(call.grad_output, order="C")}
-        return self._run(call, "gradient", self.gradient, extra)
+        fit = self.fitted(call)
+        options = self.options(fit)
+        if fit.grad_output is not None:
+            options["grad_output"] = np.array(fit.grad_output, order="C")
+        return self.run(fit, "gradient", self.gradient, self.arguments(fit), options).reshape(call.x.shape)
+
+    def fitted(self, call: Call) -> Call:
+        """The same call with as many dimensions as the function takes: laws ask about rows."""
+        n = call.x.ndim
+        if not n or str(n) in self.ndims:
+            return call
+        more = max(map(int, self.ndims)) - n
+        if more < 0 and len(call.x) != 1:
+            raise Unfit
+
+        same = {k: v for k, v in call.options.items() if k == "weight" and call.function in CLASS_LOSSES}
+
+        def fit(a: Array) -> Array:
+            if not a.ndim or any(a is v for v in same.values()):
+                return a
+            if more < 0:
+                return a.reshape(a.shape[1:])
+            before = 1 if call.function in ROWS else a.ndim  # their classes stay the last
+            return a.reshape(*a.shape[:before], *(1,) * more, *a.shape[before:])
+
+        return call.mapped(fit)
 
     def quantities(self, call: Call) -> list[tuple[str, Array]]:
         """The value and, where there is one, the gradient."""
@@ -170,9 +194,6 @@ class Subject:
         """
         return tuple(np.array(a, order="C") for a in call.arguments)
 
-    def _run(self, call: Call, quantity: str, f: Function, extra: dict[str, Any]) -> Array:
-        return self.run(call, quantity, f, self.arguments(call), {**self.options(call), **extra})
-
     def run(
         self, call: Call, quantity: str, f: Function, arguments: tuple[Array, ...], options: dict[str, Any]
     ) -> Array:
@@ -180,11 +201,18 @@ class Subject:
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                came = _converted(f(*arguments, **options))
-        except Exception as error:
+                result = f(*arguments, **options)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # SystemExit, and panics of Rust, are no Exceptions
             text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             raise Broken(call, quantity, "raised", text, "a result", raised=True) from error
+        came = _converted(result)
+        if came is None:
+            raise Broken(call, quantity, "no numbers", f"returned {_described(result)}", "numbers")
         due = call.x.shape if quantity == "gradient" else call.value_shape
+        if came.size == 0 == np.prod(due) and not hasattr(result, "shape"):
+            came = came.reshape(due)  # a list of nothing has no other shape
         if came.shape != due:
             raise Broken(call, quantity, "wrong shape", f"shape {came.shape}", f"shape {due}")
         return came
@@ -241,169 +269,28 @@ def _name(f: Any) -> str:
     return str(getattr(f, "__name__", "") or f"{type(f).__name__}(...)")
 
 
-def _converted(result: Any) -> Array:
-    """What came, as an array of floats."""
-    a = np.asarray(result)
-    if a.dtype.kind == "f":
-        return a
-    if a.dtype.kind in "cSUMm" or a.dtype.names:
-        raise TypeError(f"returned {a.dtype}, not real numbers")
-    return a.astype(np.float64)  # whole numbers, Decimals, bfloat16
+class Unfit(Exception):
+    """A function takes no call of this form."""
 
 
-# -- making one ----------------------------------------------------------------------------------------
-
-
-def subject(
-    implementation: Function,
-    spec: str,
-    *,
-    grad: Function | None = None,
-    supports: Iterable[str] | None = None,
-    dtypes: Sequence[str] = ("float32", "float64"),
-    tolerance: Tolerance = None,
-) -> Subject:
-    """What is tested, after a few trial calls: what it refuses to take is not tested."""
-    if spec not in SPECS:
-        raise ValueError(f"spec must be one of {', '.join(SPECS)}, got {spec!r}")
-    if not callable(implementation) or not (grad is None or callable(grad)):
-        raise TypeError("implementation and grad must be functions")
-    names = tuple(np.dtype(d).name for d in ([dtypes] if isinstance(dtypes, str) else dtypes))
-    for name in names:
-        if name not in LIMITS[spec]:
-            raise ValueError(f"dtypes must be among {', '.join(LIMITS[spec])}, got {name}")
-    if not names:
-        raise ValueError("dtypes must name at least one dtype")
-    found, fixed = _supported(implementation, spec, grad, supports)
-    forms = fixed.pop("ndim", None)
-    limits = None
-    if tolerance is not None:
-        pair = tolerance if isinstance(tolerance, tuple) else (tolerance, tolerance)
-        limits = (float(pair[0]), float(pair[-1]))
-        if len(pair) != 2 or not all(t >= 0 for t in limits):
-            raise ValueError(f"tolerance must be ulps, one number or two, got {tolerance}")
-    made = Subject(spec, implementation, grad, found - set(KINDS), fixed, names, limits)
-    return _tried(made, found, forms)
-
-
-def _supported(
-    implementation: Function, spec: str, grad: Function | None, supports: Iterable[str] | None
-) -> tuple[frozenset[str], dict[str, Any]]:
-    """The options that a function has, and those that it always has set (``"reduction=none"``)."""
-    known = options_of(spec)
-    if supports is None:
-        found = set(_parameters(implementation, known)) - {"grad_output"}
-        if grad is not None:
-            found &= {*_parameters(grad, known), *KINDS}
-            found |= {"grad_output"} & set(_parameters(grad, known))
-        return frozenset(found), {}
-    names = [supports] if isinstance(supports, str) else list(supports)
-    fixed = dict(name.split("=", 1) for name in names if "=" in name)
-    wrong = [n for n in [*fixed, *(n for n in names if "=" not in n)] if n not in (*known, "ndim")]
-    values = {"reduction": ("none", "mean", "sum"), "ndim": _TRIALS}
-    if wrong or any(value not in values.get(name, ()) for name, value in fixed.items()):
-        raise ValueError(
-            f"supports may hold {', '.join(known)} (or reduction=none, ndim=2), got {', '.join(names)}"
-        )
-    return frozenset(n for n in names if "=" not in n), fixed
-
-
-def _parameters(f: Function, known: Sequence[str]) -> list[str]:
-    """Options among a function's parameters; all of them, if it takes any keyword."""
+def _converted(result: Any) -> Array | None:
+    """What came, as an array of floats; None if it is none."""
     try:
-        parameters = inspect.signature(f).parameters
-    except (TypeError, ValueError):  # a builtin
-        return []
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return [name for name in known if name not in KINDS]
-    return [name for name in known if name in parameters]
+        a = np.asarray(result)
+        if a.dtype.kind == "f":
+            return a
+        if a.dtype.kind in "cSUMm" or a.dtype.names or (a.dtype.kind == "O" and None in a.ravel().tolist()):
+            return None
+        return a.astype(np.float64)  # whole numbers, Decimals, bfloat16
+    except (TypeError, ValueError):
+        return None
 
 
-def _tried(made: Subject, found: frozenset[str], form: str | None) -> Subject:
-    """Leave out what the function refuses: shapes, unless it has `axis`, kinds of targets, unless named,
-    dtypes of labels, forms of memory.
-    """
-    absent: list[str] = []
-    usual = form or ("1" if made.spec in (*ELEMENTWISE, BINARY) else "2")
-    kinds = _kinds(made, found, usual, absent)
-    ndims = [usual] if form else list(_TRIALS)
-    if not made.has("axis") and not form:
-        for ndim, shape in _TRIALS.items():
-            refusal = _refusal(made, _trial(made, shape, kinds[0]))
-            if ndim != usual and refusal:
-                ndims.remove(ndim)
-                absent.append(f"logits of shape {list(shape)} ({refusal})")
-    plain = _trial(made, _TRIALS[usual], kinds[0])
-    labels, layouts = list(LABELS), list(LAYOUTS)
-    refusal = _refusal(made, plain)
-    if refusal:
-        absent.append(f"even a plain call, {plain.text(made.source_name)} ({refusal})")
-    else:
-        if made.spec != BINARY:
-            labels.remove("bool")
-        takes_labels = made.spec in LOSSES and kinds[0] == "index"
-        tried = {n: plain.changed(target=plain.target.astype(n)) for n in labels} if takes_labels else {}
-        refused = {name: _refusal(made, call) for name, call in tried.items()}
-        labels = _kept(labels, refused, "labels of dtype {}", absent)
-        refused = {}
-        for name, layout in LAYOUTS.items():
-            refused[name] = _refusal(made, plain.mapped(layout.view), copies=False)
-        layouts = _kept(layouts, refused, "{} arrays", absent)
-    return replace(
-        made, kinds=tuple(kinds), ndims=tuple(ndims), labels=tuple(labels), layouts=tuple(layouts),
-        absent=tuple(absent),
-    )  # fmt: skip
-
-
-def _kept(names: list[str], refused: Mapping[str, str], what: str, absent: list[str]) -> list[str]:
-    """The names that are not refused; the others are told of, a line for each reason."""
-    for reason in dict.fromkeys(filter(None, refused.values())):
-        same = ", ".join(name for name in names if refused.get(name) == reason)
-        absent.append(f"{what.format(same)} ({reason})")
-    return [name for name in names if not refused.get(name)]
-
-
-def _kinds(made: Subject, found: frozenset[str], form: str, absent: list[str]) -> list[str]:
-    """The kinds of targets that are named, or else not refused."""
-    kinds = ["index", "probability"] if made.spec in ("cross_entropy", BINARY) else ["index"]
-    named = [kind for kind, name in zip(kinds, KINDS, strict=False) if name in found]
-    if named or len(kinds) == 1:
-        return named or kinds
-    binary = made.spec == BINARY
-    spoken = {
-        "index": "targets of 0 and 1" if binary else "class indices as targets",
-        "probability": "targets between 0 and 1" if binary else "class probabilities as targets",
-    }
-    refusals = {kind: _refusal(made, _trial(made, _TRIALS[form], kind)) for kind in kinds}
-    if all(refusals.values()):  # something else is wrong
-        return kinds
-    absent += [f"{spoken[kind]} ({refusal})" for kind, refusal in refusals.items() if refusal]
-    return [kind for kind in kinds if not refusals[kind]]
-
-
-def _trial(made: Subject, shape: tuple[int, ...], kind: str) -> Call:
-    """A call that nothing is wrong with."""
-    dtype = made.dtypes[-1]
-    x = np.resize(np.array([0.5, -1.0, 0.25, 1.0, 0.0, 2.0]), shape).astype(dtype)
-    if made.spec not in LOSSES:
-        return Call(made.spec, x)
-    if kind == "probability":
-        return Call(made.spec, x, np.full(shape, 1 / 3, dtype))  # there are 3 classes
-    if made.spec in CLASS_LOSSES:
-        positions = () if len(shape) == 1 else (shape[0], *shape[2:])
-        return Call(made.spec, x, np.ones(positions, np.int64))
-    return Call(made.spec, x, (x > 0).astype(dtype))
-
-
-def _refusal(made: Subject, call: Call, *, copies: bool = True) -> str:
-    """How the function refuses a call; nothing if it does not."""
-    try:
-        if copies:
-            made.quantities(call)
-        else:
-            for f in (made.implementation, made.gradient):
-                if f is not None:
-                    made.run(call, "value", f, call.arguments, {})  # a wrong shape is no refusal
-    except Broken as broken:
-        return broken.came if broken.raised else ""
-    return ""
+def _described(result: Any) -> str:
+    """What came instead of numbers."""
+    if result is None:
+        return "None"
+    kind = type(result).__name__
+    if isinstance(result, tuple | list):
+        return f"a {kind} of {len(result)}"
+    return f"{kind} of {result.dtype}" if isinstance(result, np.ndarray | np.generic) else kind
