@@ -10,7 +10,17 @@ import pytest
 
 import crossent
 import crossent.testing.conformance as kit
-from crossent.testing import LAWS, Broken, Call, ConformanceError, Law, conformance_report, conformance_tests
+from crossent.testing import (
+    LAWS,
+    Broken,
+    Call,
+    ConformanceError,
+    Law,
+    assert_conforms,
+    conformance_report,
+    conformance_tests,
+)
+from crossent.testing._calls import SPECS
 from crossent.testing._report import ConformanceReport, Counterexample, Verdict, explained, settings_of
 from crossent.testing._subject import Subject, subject
 
@@ -316,6 +326,56 @@ def test_conformance_tests__have_the_names_of_laws_and_say_why():
     graded = conformance_tests(crossent.softplus, "softplus", grad=lambda x: 0 * x, max_examples=2, seed=1)()
     with pytest.raises(ConformanceError):
         graded.test_gradient_is_the_definition()
+
+
+def almost(x):
+    """Right, but for a few digits in a place that is seldom drawn."""
+    v = np.asarray(crossent.softplus(x))
+    return np.where((np.asarray(x) > 1.2) & (np.asarray(x) < 1.7), v * (1 + 40 * np.finfo(v.dtype).eps), v)
+
+
+def test_conformance_tests__tell_digits_that_are_met_late_beside_the_law_itself():
+    """The test of the digits may be over, and the law may be broken by more than digits."""
+
+    def check(made, call):
+        call = Call("softplus", np.full(1, 1.5))
+        made.check(call)
+        raise Broken(call, "value", "mine")
+
+    given = {"laws": ["value_is_the_definition", law("other", check)], "max_examples": 1, "seed": 3}
+    tests = conformance_tests(almost, "softplus", dtypes=["float64"], **given)()
+    tests.test_value_is_the_definition()
+    with pytest.raises(ConformanceError) as caught:
+        tests.test_other()
+    told = {v.law.name: v.counterexample.problem for v in caught.value.report.broken}
+    assert list(told) == ["other", "value_is_the_definition"]
+    assert told["other"] == "value: mine"
+    assert told["value_is_the_definition"].endswith(" ulp away (limit 4) at [0]")
+    assert caught.value.report.broken[1].examples == 1
+
+
+def test_laws__are_tried_on_100_calls_by_default():
+    """By all three functions."""
+
+    def never(made, call):
+        raise Broken(call, "value", "never")
+
+    given = {"laws": [law("never", never)], "seed": 1}
+    assert conformance_report(crossent.softplus, "softplus", **given).settings["max_examples"] == 100
+    for test in (
+        lambda: assert_conforms(crossent.softplus, "softplus", **given),
+        lambda: conformance_tests(crossent.softplus, "softplus", **given)().test_never(),
+    ):
+        with pytest.raises(ConformanceError) as caught:
+            test()
+        assert caught.value.report.settings["max_examples"] == 100
+
+
+def test_laws__of_a_function_that_there_is_not():
+    """Told when the class is made."""
+    with pytest.raises(ValueError, match=r"^spec must be") as caught:
+        conformance_tests(crossent.softmax, "softmin")
+    assert str(caught.value) == f"spec must be one of {', '.join(SPECS)}, got 'softmin'"
 
 
 def test_laws__are_chosen_by_name_or_given():
