@@ -354,21 +354,43 @@ def test_conformance_tests__tell_digits_that_are_met_late_beside_the_law_itself(
     assert caught.value.report.broken[1].examples == 1
 
 
-def test_laws__are_tried_on_100_calls_by_default():
-    """By all three functions."""
+def never(made, call):
+    """A law that nothing keeps."""
+    raise Broken(call, "gradient", "never")
 
-    def never(made, call):
-        raise Broken(call, "value", "never")
 
-    given = {"laws": [law("never", never)], "seed": 1}
-    assert conformance_report(crossent.softplus, "softplus", **given).settings["max_examples"] == 100
+def three_ways(f, spec, **given):
+    """The reports of the three functions."""
+    yield conformance_report(f, spec, **given)
     for test in (
-        lambda: assert_conforms(crossent.softplus, "softplus", **given),
-        lambda: conformance_tests(crossent.softplus, "softplus", **given)().test_never(),
+        lambda: assert_conforms(f, spec, **given),
+        lambda: conformance_tests(f, spec, **given)().test_never(),
     ):
         with pytest.raises(ConformanceError) as caught:
             test()
-        assert caught.value.report.settings["max_examples"] == 100
+        yield caught.value.report
+
+
+def test_laws__are_tried_on_100_calls_in_two_dtypes_by_default():
+    """By all three functions."""
+    for report in three_ways(crossent.softplus, "softplus", laws=[law("never", never)]):
+        settings = report.settings
+        assert (settings["max_examples"], settings["dtypes"]) == (100, ["float32", "float64"])
+        assert settings["tolerance"] is None
+
+
+def test_laws__are_tried_as_they_are_asked_to_be():
+    """By all three functions: the gradient, options, dtypes, limits, examples and the seed are passed on."""
+    given = {
+        "grad": crossent.softplus_grad, "supports": ["grad_output"], "dtypes": ["float16"],
+        "tolerance": (9.0, 8.0), "laws": [law("never", never, gradient=True)], "max_examples": 7, "seed": 5,
+    }  # fmt: skip
+    for report in three_ways(crossent.softplus, "softplus", **given):
+        (verdict,) = report.verdicts
+        assert verdict.counterexample.call.startswith("softplus_grad(")
+        settings = report.settings
+        assert (settings["supports"], settings["dtypes"]) == (["grad_output"], ["float16"])
+        assert (settings["tolerance"], settings["max_examples"], settings["seed"]) == ([9, 8], 7, 5)
 
 
 def test_laws__of_a_function_that_there_is_not():
