@@ -285,6 +285,21 @@ def test_examined__under_anybodys_settings_of_hypothesis(strangers_profile):
     assert not strangers_profile.data
 
 
+def test_examined__draws_of_what_the_law_and_the_function_have():
+    """Dtypes of the function, keywords of the law."""
+    made, seen = subject(crossent.softmax, "softmax", dtypes=["float16"]), []
+
+    def keep(made, call):
+        seen.append(call)
+
+    about = Law("narrow", "Why.", "a", keep, ("softmax",), {"ndims": ("2",), "min_rows": 3})
+    kit.examine(about, made, 20, 1)
+    assert {call.x.dtype.name for call in seen} == {"float16"}
+    assert {call.x.ndim for call in seen} == {2}
+    assert min(np.prod(call.positions) for call in seen) >= 3
+    assert {call.function for call in seen} == {"softmax"}
+
+
 def wrong(x):
     return crossent.softplus(x) + 1
 
