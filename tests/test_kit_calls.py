@@ -368,9 +368,11 @@ def test_smaller__know_options_that_are_no_arrays():
         (BINARY, (2, 3), {}, None, (2, 3), ()),
         (BINARY, (2, 3), {"reduction": "none"}, None, (2, 3), (2, 3)),
         ("softmax", (2, 3), {}, 1, (2,), (2, 3)),
+        ("softmax", (2, 3, 4), {}, 2, (2, 3), (2, 3, 4)),
         ("softmax", (2, 3, 4), {"axis": 0}, 0, (3, 4), (2, 3, 4)),
         ("log_softmax", (2, 3, 4), {"axis": -2}, 1, (2, 4), (2, 3, 4)),
         ("logsumexp", (2, 3), {}, 1, (2,), (2,)),
+        ("logsumexp", (2, 3, 4), {}, 2, (2, 3), (2, 3)),
         ("logsumexp", (2, 3), {"keepdims": True}, 1, (2,), (2, 1)),
         ("logsumexp", (2, 3), {"axis": 0}, 0, (3,), (3,)),
         ("logsumexp", (2, 3), {"axis": 0, "keepdims": True}, 0, (3,), (1, 3)),
@@ -483,4 +485,6 @@ def test_kit_calls__rows_that_count():
     assert Call("cross_entropy", x, x, mask).live.tolist() == [True, True, False, False]
     assert Call("softmax", x).live.tolist() == [True] * 4
     assert Call("nll_loss", x, y.astype(np.uint64)).live.all()
+    large = Call("nll_loss", x[:1], np.array([2**53], np.uint64), {"ignore_index": 2**53 + 1})
+    assert large.live.all()  # which are one number in float64
     assert Call(BINARY, np.zeros(4), y).live.all()
