@@ -354,3 +354,135 @@ def test_smaller__know_options_that_are_no_arrays():
     smaller = list(_smallest._with_rounder_numbers(call))
     assert smaller
     assert all(each.options == {"reduction": "sum"} for each in smaller)
+
+
+# -- what a call is about ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "options", "axis", "positions", "value"),
+    [
+        ("softplus", (2, 3), {}, None, (2, 3), (2, 3)),
+        (BINARY, (2, 3), {}, None, (2, 3), ()),
+        (BINARY, (2, 3), {"reduction": "none"}, None, (2, 3), (2, 3)),
+        ("softmax", (2, 3), {}, 1, (2,), (2, 3)),
+        ("softmax", (2, 3, 4), {}, 2, (2, 3), (2, 3, 4)),
+        ("softmax", (2, 3, 4), {"axis": 0}, 0, (3, 4), (2, 3, 4)),
+        ("log_softmax", (2, 3, 4), {"axis": -2}, 1, (2, 4), (2, 3, 4)),
+        ("logsumexp", (2, 3), {}, 1, (2,), (2,)),
+        ("logsumexp", (2, 3, 4), {}, 2, (2, 3), (2, 3)),
+        ("logsumexp", (2, 3), {"keepdims": True}, 1, (2,), (2, 1)),
+        ("logsumexp", (2, 3), {"axis": 0}, 0, (3,), (3,)),
+        ("logsumexp", (2, 3), {"axis": 0, "keepdims": True}, 0, (3,), (1, 3)),
+        ("cross_entropy", (3,), {}, 0, (), ()),
+        ("cross_entropy", (3,), {"reduction": "none"}, 0, (), ()),
+        ("cross_entropy", (2, 3, 4), {}, 1, (2, 4), ()),
+        ("nll_loss", (2, 3, 4), {"reduction": "none"}, 1, (2, 4), (2, 4)),
+        ("nll_loss", (2, 3, 4), {"reduction": "sum", "axis": -1}, 2, (2, 3), ()),
+    ],
+)
+def test_kit_calls__know_their_axis_and_shapes(function, shape, options, axis, positions, value):
+    """Where the classes are, of what shape the losses and the value."""
+    call = Call(function, np.zeros(shape), None, options)
+    assert (call.axis, call.positions, call.value_shape) == (axis, positions, value)
+    assert call.reduction == options.get("reduction", "mean")
+    assert call.arguments == (call.x,)
+
+
+@pytest.mark.parametrize(
+    ("axis", "keepdims", "shape"),
+    [(None, False, ()), (None, True, (1, 1, 1)), ((0, -1), False, (3,)), ((0, -1), True, (1, 3, 1))],
+)
+def test_kit_calls__know_the_shape_of_a_sum_over_several_axes(axis, keepdims, shape):
+    """`logsumexp` alone has them."""
+    call = Call("logsumexp", np.zeros((2, 3, 4)), None, {"axis": axis, "keepdims": keepdims})
+    assert call.value_shape == shape
+
+
+@pytest.mark.parametrize(
+    ("x", "dtype", "result"),
+    [
+        (np.float32(0), None, "float32"),
+        (np.float16(0), "float64", "float64"),
+        (np.zeros((), ">f4"), None, "float32"),
+        (np.int8(0), None, "float64"),
+        (np.uint8(0), None, "float64"),
+        (np.True_, None, "float64"),
+        (np.int64(0), np.float32, "float32"),
+    ],
+)
+def test_kit_calls__know_the_dtype_of_the_result(x, dtype, result):
+    """In the machine's own order of bytes; whole numbers give float64."""
+    call = Call("softmax", np.asarray(x), None, {} if dtype is None else {"dtype": dtype})
+    assert call.result == np.dtype(result)
+    assert call.result.isnative
+
+
+def test_kit_calls__know_class_indices():
+    """By the dtype of the target."""
+    for dtype, index in (("int8", True), ("uint64", True), ("float32", False), ("bool", False)):
+        call = Call("cross_entropy", np.zeros((1, 2)), np.zeros(1, dtype))
+        assert call.index == index
+        assert len(call.arguments) == 2
+    assert not Call("softmax", np.zeros((1, 2))).index
+
+
+def test_kit_calls__rows_of_classes():
+    """Classes last, positions in a row, and everything else with them."""
+    x = np.arange(24.0).reshape(2, 3, 4)
+    y, m = np.arange(8).reshape(2, 4) % 3, np.array([[True], [False]])
+    options = {"axis": 1, "where": m, "reduction": "none", "weight": np.arange(3.0)}
+    rows = Call("cross_entropy", x, y, options, np.arange(8.0).reshape(2, 4)).rows
+    assert np.array_equal(rows.x, x.transpose(0, 2, 1).reshape(8, 3))
+    assert rows.x.flags.c_contiguous
+    assert rows.target.tolist() == y.ravel().tolist()
+    assert rows.grad_output.tolist() == list(range(8))
+    assert set(rows.options) == {"where", "reduction", "weight"}
+    assert rows.options["where"].tolist() == [True] * 4 + [False] * 4
+    soft = Call("cross_entropy", x, x + 1, {"axis": 0}, np.array(2.0)).rows
+    assert np.array_equal(soft.target, (x + 1).reshape(2, 12).T)
+    assert soft.grad_output == 2
+    maps = Call("softmax", x, None, {"axis": 0}, x + 2).rows
+    assert np.array_equal(maps.grad_output, (x + 2).reshape(2, 12).T)
+    assert (maps.target, maps.options) == (None, {})
+    sums = Call("logsumexp", x, None, {"axis": 0, "keepdims": True}, np.arange(12.0).reshape(1, 3, 4)).rows
+    assert (sums.x.shape, sums.grad_output.tolist(), sums.options) == ((12, 2), list(range(12)), {})
+    one = Call("cross_entropy", np.arange(3.0), np.array(1), {"reduction": "none"}, np.array(2.0)).rows
+    assert (one.x.tolist(), one.target.tolist(), one.grad_output.tolist()) == ([[0, 1, 2]], [1], [2])
+    assert Call("softmax", x).rows.grad_output is None
+
+
+def test_kit_calls__rows_of_elements():
+    """Everything that is broadcast is written out."""
+    x = np.arange(6.0).reshape(2, 3)
+    options = {
+        "weight": np.array([1.0, 2.0, 3.0]),
+        "pos_weight": np.array([[5.0], [6.0]]),
+        "reduction": "none",
+    }
+    rows = Call(BINARY, x, x + 1, {**options, "where": np.array(True)}, np.array([7.0, 8.0, 9.0])).rows
+    assert (rows.x.tolist(), rows.target.tolist()) == ([0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6])
+    assert rows.options["weight"].tolist() == [1, 2, 3, 1, 2, 3]
+    assert rows.options["pos_weight"].tolist() == [5, 5, 5, 6, 6, 6]
+    assert rows.options["where"].tolist() == [True] * 6
+    assert rows.grad_output.tolist() == [7, 8, 9, 7, 8, 9]
+    assert rows.reduction == "none"
+    assert Call(BINARY, x, x, {}, np.array(2.0)).rows.grad_output.shape == ()
+    plain = Call("softplus", x).rows
+    assert (plain.x.shape, plain.target, plain.grad_output) == ((6,), None, None)
+
+
+def test_kit_calls__rows_that_count():
+    """Neither masked nor ignored; labels of uint64 are no negative numbers."""
+    x, y = np.zeros((4, 3)), np.array([0, -100, 2, 1])
+    assert Call("cross_entropy", x, y).live.tolist() == [True, False, True, True]
+    assert Call("cross_entropy", x, y, {"ignore_index": 2}).live.tolist() == [True, True, False, True]
+    mask = {"where": np.array([True, True, False, False])}
+    assert Call("nll_loss", x, y, mask).live.tolist() == [True, False, False, False]
+    assert mask["where"].tolist() == [True, True, False, False]
+    assert Call("cross_entropy", x, x, mask).live.tolist() == [True, True, False, False]
+    assert Call("softmax", x).live.tolist() == [True] * 4
+    assert Call("nll_loss", x, y.astype(np.uint64)).live.all()
+    large = Call("nll_loss", x[:1], np.array([2**53], np.uint64), {"ignore_index": 2**53 + 1})
+    assert large.live.all()  # which are one number in float64
+    assert Call(BINARY, np.zeros(4), y).live.all()

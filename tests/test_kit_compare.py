@@ -208,6 +208,8 @@ def test_check_bits__tells_the_first_other_number():
     broken = caught.value
     assert (broken.call, broken.quantity, broken.problem) == (TELL, "gradient", "the same twice at [1, 0]")
     assert (broken.came, broken.due) == ("3.0", "5.0")
+    with pytest.raises(Broken, match=r"^value: the same; came 1.0, due 2.0$"):
+        compare.check_bits(TELL, "value", np.float64(1), np.float64(2), "the same")
     for came, due in ((np.nan, 1.0), (1.0, np.nan), (-np.inf, np.inf)):
         with pytest.raises(Broken):
             compare.check_bits(TELL, "value", np.array([came]), np.array([due]), "")

@@ -137,6 +137,9 @@ def test_subject__takes_what_is_named():
     made = subject(crossent.nll_loss, "nll_loss", supports=["reduction=sum", "ndim=3", "axis"])
     assert (made.supports, made.fixed, made.ndims) == ({"axis"}, {"reduction": "sum"}, ("3",))
     assert (made.dtypes, made.tolerance, made.mode) == (("float32", "float64"), None, "digits")
+    for reduction in ("none", "mean", "sum"):
+        made = subject(crossent.nll_loss, "nll_loss", supports=f"reduction={reduction}")
+        assert (made.supports, made.fixed) == (set(), {"reduction": reduction})
     made = subject(crossent.softmax, "softmax", supports="axis", dtypes=[np.float16])
     assert (made.supports, made.fixed, made.ndims) == ({"axis"}, {}, ("1", "2", "3", "4"))
     assert (made.dtypes, made.absent) == (("float16",), ())

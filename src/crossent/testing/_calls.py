@@ -131,8 +131,8 @@ class Call:
             return None
         axis = self.options.get("axis")
         if axis is None:
-            axis = (0 if self.x.ndim == 1 else 1) if self.function in LOSSES else -1
-        return int(axis) % int(self.x.ndim)
+            axis = 1 if self.function in LOSSES else -1
+        return int(axis) % int(self.x.ndim)  # 1 is 0 where there is one axis alone
 
     @property
     def positions(self) -> tuple[int, ...]:

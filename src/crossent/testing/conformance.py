@@ -279,7 +279,7 @@ class _Run:
 
     def _told_elsewhere(self, call: Call) -> bool:
         """Whether a call breaks a law about digits, which is then broken."""
-        made = replace(self.made, mode="digits")
+        made = self.made
         for law in LAWS:
             if law.mode == "digits" and not law.passed_over(made):
                 try:
