@@ -385,8 +385,8 @@ def almost(x):
     return np.where((np.asarray(x) > 1.2) & (np.asarray(x) < 1.7), v * (1 + 40 * np.finfo(v.dtype).eps), v)
 
 
-def test_conformance_tests__tell_digits_that_are_met_late_beside_the_law_itself():
-    """The test of the digits may be over, and the law may be broken by more than digits."""
+def test_conformance_tests__tell_what_is_more_than_digits_by_the_law_itself():
+    """The digits of the call that breaks it are no news then."""
 
     def check(made, call):
         call = Call("softplus", np.full(1, 1.5))
@@ -400,10 +400,7 @@ def test_conformance_tests__tell_digits_that_are_met_late_beside_the_law_itself(
     with pytest.raises(ConformanceError) as caught:
         tests.test_other()
     told = {v.law.name: v.counterexample.problem for v in caught.value.report.broken}
-    assert list(told) == ["other", "value_is_the_definition"]
-    assert told["other"] == "value: mine"
-    assert told["value_is_the_definition"].endswith(" ulp away (limit 4) at [0]")
-    assert caught.value.report.broken[1].examples == 1
+    assert told == {"other": "value: mine"}
 
 
 def never(made, call):

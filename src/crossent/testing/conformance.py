@@ -279,14 +279,13 @@ class _Run:
 
     def _told_elsewhere(self, call: Call) -> bool:
         """Whether a call breaks a law about digits, which is then broken."""
-        made = self.made
         for law in LAWS:
-            if law.mode == "digits" and not law.passed_over(made):
+            if law.mode == "digits" and not law.passed_over(self.made):
                 try:
-                    law.check(made, call)
+                    law.check(self.made, call)
                 except Broken as broken:
                     count = self.known[law.name].examples
-                    self.known[law.name] = Verdict(law, count, Counterexample.of(broken, made))
+                    self.known[law.name] = Verdict(law, count, Counterexample.of(broken, self.made))
                     return True
         return False
 
