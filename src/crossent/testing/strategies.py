@@ -374,14 +374,16 @@ class _Drawer:
         K = draw(choice([k for k in classes if k >= self.min_classes]))
         B = draw(choice([b for b in rows if b >= self.min_rows]))
         H = draw(choice([1] if self.small else [2, 3, 1]))
-        if self.square or (not self.small and self.min_rows <= 5 and draw(st.integers(0, 3)) == 0):
-            B = H = K = min(max(K, self.min_rows), 5)
+        least = max(self.min_rows, self.min_classes)
+        if self.square or (not self.small and least <= 5 and draw(st.integers(0, 3)) == 0):
+            B = H = K = max(min(K, 5), least)
         # one row of K classes where more rows are wanted is no choice
         forms = [
             n for n in self.ndims if n != "1" or self.min_rows <= 1 or self.spec in (*ELEMENTWISE, BINARY)
         ]
         form = draw(choice(forms))
-        B = max(min(B, _LARGEST // (K * H * (1 + (form == "4")))), self.min_rows)
+        if not self.square:
+            B = max(min(B, _LARGEST // (K * H * (1 + (form == "4")))), self.min_rows)
         if self.spec in (*ELEMENTWISE, BINARY):
             return {"1": (B,), "2": (B, K), "3": (B, K, H), "4": (B, K, H, 2)}[form], 0
         if form == "1":
