@@ -27,6 +27,7 @@ def evenly(monkeypatch):
         return lambda: int(rng.integers(low, high, endpoint=True))
 
     def few_units(width):
+        assert width in (16, 32, 64)
         return lambda: (
             float(np.float16(rng.uniform(-5, 5))) if rng.random() < 0.5 else float(rng.integers(-4, 5))
         )
@@ -97,6 +98,8 @@ def test_logits__are_some_of_the_regime_s_numbers(regime, dtype, shape):
     seen = numbers(drawn(strategies.logits, shape, dtype, regimes=[regime], n=80 if shape == (4, 4) else 4))
     assert seen.dtype == dtype
     assert set(seen.tolist()) == set(np.array(sorted(VALUES[regime](Format(dtype))), dtype).tolist())
+    if regime == "edges":
+        assert set(np.signbit(seen[seen == 0]).tolist()) == {True, False}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -108,36 +111,43 @@ def test_logits__of_the_other_regimes(dtype):
         assert np.abs(z).max() <= few
         assert {-4, -3, 3, 4} < set(np.rint(z).tolist())
         assert np.mean(z % 1 != 0) > 0.1
-    scales = set()
+    sizes, seen = [1.0, 4.0, 16.0, f.spread / 4], set()
     for z in drawn(strategies.logits, (30, 30), dtype, regimes=["dense"]):
-        scales.add(float(2 ** np.rint(np.log2(np.std(z.astype(float))))))
+        near = [size for size in sizes if abs(np.std(z.astype(float)) / size - 1) < 0.1]
+        assert near
+        seen.add(near[0])
         assert np.abs(z).max() <= 0.75 * f.spread + 48
         assert 2.5 < np.abs(z).max() / np.std(z.astype(float)) < 3.5
         assert len(np.unique(z)) > 300
-    assert {1.0, 4.0, 16.0} <= scales
-    z = numbers(drawn(strategies.logits, (3, 4), dtype, regimes=["wide"]))
+    assert seen == set(sizes)
+    found = drawn(strategies.logits, (3, 4), dtype, regimes=["wide"])
+    assert {z.shape for z in found} == {(3, 4)}
+    z = numbers(found)
     assert 0.98 * f.spread < z.max() <= f.spread
     assert -f.spread <= z.min() < -0.98 * f.spread
     centres = {}
     for z in drawn(strategies.logits, (20, 20), dtype, regimes=["offset"], n=300):
         centre = float(np.median(z))
-        centres[centre > 0, round(np.log10(abs(centre) + 1e-9))] = z
+        n = round(np.log10(abs(centre) + 1e-9))
+        centres[centre > 0, n] = z
+        assert n < 1 or 0.7 < abs(centre) / 10.0**n < 1.5
         assert np.abs(z.astype(float) - centre).max() <= max(8, 8 * abs(centre) * f.eps)
     largest = {"float16": 4, "float32": 36, "float64": 36}[dtype]
-    exponents = {n for n in (1, 2, 3, 4, 6, 8, 12, 16, 30, 36) if n <= largest}
+    exponents = {n for n in (0, 1, 2, 3, 4, 6, 8, 12, 16, 30, 36) if n <= largest}
     assert {(sign, n) for sign in (True, False) for n in exponents} <= set(centres)
     assert centres[True, 2].max() - centres[True, 2].min() == 8
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(2, 4), (20, 10)])
-def test_logits__special_numbers_stand_among_ordinary_ones(dtype, shape):
+def test_logits__special_numbers_stand_among_ordinary_ones(dtype, shape, monkeypatch):
     """-inf of masks, both infinities, NaN: each about as often as the others, half are ordinary."""
     for regime, marks in (
         ("masked", [-np.inf]),
         ("infinite", [-np.inf, np.inf]),
         ("nan", [np.nan, -np.inf, np.inf]),
     ):
+        monkeypatch.setitem(_regimes.REGIMES, regime, _regimes._sprinkled(*marks))
         arrays = drawn(strategies.logits, shape, dtype, regimes=[regime], n=50)
         z = numbers(arrays)
         for mark in marks:
@@ -159,6 +169,13 @@ def test_logits__shapes_may_be_drawn():
     assert drawn(strategies.logits)[0].shape == (3, 4)
     assert drawn(strategies.logits)[0].dtype == np.float32
     assert len({z.tobytes() for z in drawn(strategies.logits, (5, 5), regimes=["wide"], n=20)}) > 15
+
+
+def test_seeds__decide_large_arrays():
+    """Hypothesis repeats an example by its seed; numbers are float64 whatever they are made of."""
+    a, b, c = (_regimes.some_of(lambda seeds, n=n: n, (50,), [0, 1, 2]) for n in (5, 5, 6))
+    assert a.dtype == np.float64
+    assert a.tolist() == b.tolist() != c.tolist()
 
 
 # ---------------------------------------------------------------------------------------
