@@ -388,7 +388,7 @@ def test_generator__fills_lines():
     }
     for width in range(60, 100):
         line = text({"a": {"b": {"c": "x" * width}}})
-        assert ('"b": {"c"' in line) == (width <= 70), width
+        assert ('"b": {"c"' in line) == (width <= 73), width
 
 
 # -- reading ---------------------------------------------------------------------------------------
