@@ -210,6 +210,8 @@ def test_probability_targets__are_distributions(shape, axis):
         assert q.min() >= 0
         kinds.add("one-hot" if set(q.ravel()) <= {0, 1} else "zeros" if q.min() == 0 else "dense")
     assert kinds == {"one-hot", "zeros", "dense"}
+    dense = [q for q in found if q.min() > 0 and len(np.unique(q)) == q.size]
+    assert all((q.max(axis=axis) <= 100 * q.min(axis=axis)).all() for q in dense)
     labels = {
         int(np.moveaxis(q, axis, -1).reshape(-1, shape[axis])[0].argmax()) for q in found if q.max() == 1
     }
@@ -277,6 +279,7 @@ def test_loss_calls__hold_every_option(spec):
         assert {(str(call.x.dtype), call.options["dtype"]) for call in with_dtype} == {
             ("float32", np.float64)
         }
+        assert len(with_dtype) < 30
     if "axis" in OPTIONS[spec]:
         axes = {(call.x.ndim, call.options.get("axis")) for call in calls}
         assert axes >= {(3, axis) for axis in (-3, -2, -1, 0, 1, 2, None)}
@@ -322,6 +325,9 @@ def test_loss_calls__of_classes_have_targets_and_options_of_every_kind(spec):
         if w is not None and call.options.get("label_smoothing") and call.reduction == "mean":
             assert w.min() > 0
     assert ignored > 5
+    last = {call.options.get("ignore_index") == call.x.shape[call.axis] - 1 > 2 for call in calls}
+    assert last == {True, False}
+    assert all(call.index for call in calls) == (spec == "nll_loss")
     weights = [o["weight"] for o in options if "weight" in o]
     assert any((w == 0).any() for w in weights)
 
@@ -335,6 +341,10 @@ def test_loss_calls__of_the_binary_loss():
         assert call.target.max() <= 1
     soft = [call for call in calls if not np.isin(call.target, [0, 1]).all()]
     assert 60 < len(soft) < 200
+    for kind in ("index", "probability"):
+        found = drawn(strategies.loss_calls, BINARY, regimes=["plain"], kinds=[kind])
+        seen = set(numbers([call.target for call in found]).tolist())
+        assert seen > {0, 1} if kind == "probability" else seen == {0, 1}
     dense = [call for call in soft if not np.isin(call.target, [0, 0.25, 0.5, 0.75, 1]).all()]
     assert 20 < len(dense) < len(soft) - 20
     assert {0, 0.25, 0.5, 0.75, 1} <= set(numbers([call.target for call in soft]).tolist())
@@ -375,6 +385,8 @@ def test_loss_calls__narrowed():
         call.x.shape for call in calls("softmax", min_rows=2, ndims=["1", "2"]) if call.x.ndim == 1
     } == set()
     small = calls(small=True)
+    assert {call.x.shape[0] for call in small if call.x.ndim == 2 and call.axis == 1} == {1, 2, 3}
+    assert {call.x.shape[-1] for call in calls("softplus", small=True, ndims=["3"])} == {1}
     assert {call.x.shape[call.axis] for call in small} == {2, 3}
     assert {call.x.ndim for call in small} == {1, 2, 3, 4}
     assert max(call.x.shape[0] for call in small if call.axis != 0) == 3

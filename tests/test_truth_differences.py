@@ -65,3 +65,14 @@ def test_numerical_grad__sees_functions_that_hide_nan():
 
     value, error = numerical_grad(f, [3.0])
     assert abs(value[0] - 6) <= error[0] < Decimal("1e-30")
+
+
+def test_numerical_grad__says_nothing_where_f_is_nan():
+    """Outside of the domain nothing is known; what NaN elsewhere does to other entries is no matter."""
+
+    def log(x):
+        return np.array([Decimal(v).ln() for v in x], object)
+
+    value, error = numerical_grad(log, [-1.0, 2.0], digits=60)
+    assert value[0].is_nan()
+    assert error[0].is_nan()

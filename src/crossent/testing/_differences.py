@@ -238,7 +238,7 @@ def _difference_decimals(f: Function, x: npt.NDArray[Any], grad_output: Any, dig
     for i in np.ndindex(z.shape):
         probe = clean.copy()
         probe[i] = NAN
-        depends = (g != 0) & _differ(outputs(probe, digits), clean_base)
+        depends = (g != 0) & (_differ(outputs(probe, digits), clean_base) | (clean_base != clean_base))
         if finite[i]:
             value[i], error[i] = _refine(outputs, z, i, g, depends, tiny, digits)
         else:
