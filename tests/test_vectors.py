@@ -21,6 +21,7 @@ from crossent.testing._exact_gradients import answer
 from crossent.testing._limits import limit
 from crossent.testing._vector_bugs import BUGS
 from crossent.testing._vector_cases import FUNCTIONS, cases
+from crossent.testing._vectors import Due
 from json_schema import violations
 from truth import ZERO_OR_NAN
 
@@ -410,6 +411,7 @@ def test_load_vectors__holds_what_the_file_says(function):
         assert {name: array(a) for name, a in v.arguments.items()} == case["arguments"]
         assert {name: option(a) for name, a in v.options.items()} == case["options"]
         assert list(v.arguments) == list(case["arguments"])
+        assert not any(isinstance(a, list) for a in v.options.values())
         assert (None if v.grad_output is None else array(v.grad_output)) == case.get("grad_output")
         assert v.refused == case.get("refused")
         assert isinstance(v.options.get("label_smoothing", 0.0), float)
@@ -456,6 +458,18 @@ def test_due__refuses_wrong_results():
     for bad in (-good, good * (1 + 4e-15), good[:2], good[0, 0], good + np.nan, good + np.inf, ignored):
         assert not v.gradient.accepts(bad)
     assert np.all(np.isinf(v.gradient.error(good[:2])))
+
+
+def test_due__counts_in_ulps_of_its_own_dtype():
+    """A result in another is rounded to it first; a scale widens the ulp; the limit itself is allowed."""
+    third, one = np.array([Decimal(1) / 3]), np.array([Decimal(1)])
+    due = Due(np.dtype("float32"), third, 4.0, np.array([Decimal(0)]))
+    assert 0 < due.error([1 / 3])[0] <= 0.5
+    assert due.error([1e300])[0] == np.inf  # without a warning
+    due = Due(np.dtype("float64"), one, 4.0, np.array([Decimal(0)]))
+    assert due.accepts([1 + 4 * 2.0**-52])
+    assert not due.accepts([1 + 5 * 2.0**-52])
+    assert Due(np.dtype("float64"), one - 1, 4.0, one).error([2.0**-51])[0] == 2
 
 
 def test_definition__takes_what_the_package_takes():
