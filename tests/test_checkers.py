@@ -10,6 +10,7 @@ import pytest
 
 from crossent import exact
 from crossent.testing import check_grad, numerical_grad, ulp_error
+from crossent.testing._ulp import ulp_size
 
 INF, NAN = math.inf, math.nan
 
@@ -38,6 +39,30 @@ def test_ulp_error__is_measured_in_exact_arithmetic() -> None:
     assert ulp_error(0.1, Fraction(1, 10)) == float(distance)
     assert ulp_error(1.0, Decimal(1) + Decimal("1e-25")) == float(Fraction(2**52, 10**25))
     assert ulp_error(np.float32(1), 1 + 2.0**-40) == 2.0**-17
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "size"),
+    [
+        (Fraction(5, 3), -52),
+        (Fraction(8, 3), -51),
+        (Fraction(2, 3), -53),
+        (Fraction(3, 10), -54),
+        (0.5, -53),
+        (0.25, -54),
+        (-1, -52),
+        (Decimal("-1e-2"), -59),
+        (2.0**-1021, -1073),
+        (2.0**-1022, -1074),
+        (0.0, -1074),
+    ],
+)
+def test_ulp_size__is_that_of_the_binade(magnitude, size) -> None:
+    """At the first number of a binade too, and where the quotient of two integers has to be rounded down."""
+    assert ulp_size("float64", magnitude) == Fraction(2) ** size
+    assert ulp_size(np.float32, 1) == Fraction(1, 2**23)
+    with pytest.raises(ValueError, match=r"^an ulp needs a finite magnitude, got inf$"):
+        ulp_size("float64", INF)
 
 
 def test_ulp_error__bfloat16_has_8_bits() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 import crossent
-from crossent.testing import LAWS, Call, _command, _hypothesis, _smallest, adapters, measure, strategies
+from crossent.testing import LAWS, Call, _command, _hypothesis, adapters, measure, strategies
 from crossent.testing import __main__ as command_line
 from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, OPTIONS, SPECS
 from crossent.testing._subject import subject
@@ -577,29 +577,3 @@ def test_laws__of_weights_know_that_losses_may_cancel():
     x = np.array([[-98.0, 0.0, 0.0], [-20.0, 0.0, 0.0], [117.6, 0.0, 0.0]])
     options = {"reduction": "sum", "weight": np.array([3.5, 1.5, 3.5])}
     tried("the_loss_is_linear_in_the_weights", "nll_loss", Call("nll_loss", x, np.array([0, 0, 0]), options))
-
-
-def test_smaller_calls__of_maps_cut_the_cotangent_too():
-    """A cotangent has the classes of the logits where the value has."""
-    call = Call("softmax", np.ones((2, 3)), None, {}, np.arange(6.0).reshape(2, 3))
-    smaller = list(_smallest._with_fewer_classes(call))
-    assert [each.grad_output.tolist() for each in smaller] == [
-        [[1.0, 2.0], [4.0, 5.0]],
-        [[0.0, 2.0], [3.0, 5.0]],
-        [[0.0, 1.0], [3.0, 4.0]],
-    ]
-
-
-def test_smaller_calls__keep_targets_that_are_probabilities():
-    """A rounder target may be none: 2 and -1 are left as they are, and only their neighbours tried."""
-    call = Call(BINARY, np.zeros(2), np.array([0.7, 1.6]), {"where": np.array([True])})
-    for each in _smallest._with_rounder_numbers(call):
-        assert np.array_equal(each.target, call.target) or np.all((each.target >= 0) & (each.target <= 1))
-
-
-def test_smaller_calls__know_options_that_are_no_arrays():
-    """They are what they are."""
-    call = Call("cross_entropy", np.zeros((1, 2)), np.array([0]), {"reduction": "sum"})
-    smaller = list(_smallest._with_rounder_numbers(call))
-    assert smaller
-    assert all(each.options == {"reduction": "sum"} for each in smaller)

@@ -242,8 +242,7 @@ def _short(v: Array) -> str:
         for text, index in _patterns(n):
             part = np.take(v, np.unique(index, return_index=True)[1], axis)
             if np.array_equal(np.take(part, index, axis), v, equal_nan=v.dtype.kind == "f"):
-                dots = "" if v.ndim == 1 else "..., " if axis else ""
-                return f"{literal(part)}[{dots}{text}]"
+                return f"{literal(part)}[{'..., ' if axis else ''}{text}]"
     return ""
 
 

@@ -87,6 +87,8 @@ def _tolerance(text: str | None) -> float | tuple[float, float] | None:
     if text is None:
         return None
     numbers = [float(word) for word in _words(text)]
+    if len(numbers) not in (1, 2):
+        raise ValueError(f"tolerance must be ulps, one number or two, got {text!r}")
     return (numbers[0], numbers[-1])
 
 
@@ -126,7 +128,7 @@ def _progress(count: int) -> Callable[[Verdict], None]:
 # -- this package on this machine ------------------------------------------------------------------------
 
 
-def check_crossent(argv: Sequence[str] = ()) -> int:
+def check_crossent() -> int:
     """Hold crossent itself against every law, and measure its digits: 1 if a law is broken or a limit
     passed.
     """

@@ -155,9 +155,13 @@ def _problem(
     if due == 0 and size == 0:
         return "" if got == 0 else "not 0"
     if abs(due) > largest - 64 * half:
-        # the largest numbers may round to inf, and what is beyond must
-        beyond = abs(due) >= largest + half and got.copy_abs() < largest  # abs() would round
-        return "not infinite" if beyond else "" if got * due > 0 else "of the wrong sign"
+        # the largest numbers may round to inf, and what is beyond must, or be the largest one
+        if got * due < 0:
+            return "of the wrong sign"
+        if got.is_infinite():
+            return ""
+        if abs(due) >= largest + half:
+            return "not infinite" if got.copy_abs() < largest else ""  # abs() would round
     if got.is_infinite():
         return "infinite"
     if small:

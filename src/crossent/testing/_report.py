@@ -122,7 +122,7 @@ class ConformanceReport:
                 "", f"## {v.law.name}", "", v.law.why, "", f"`{v.law.formula}`", "", f"{c.problem}:", "",
                 "```python", c.call, f"# came: {c.came}", f"# due:  {c.due}", "```",
             ]  # fmt: skip
-        return "\n".join(lines).rstrip() + "\n"
+        return "\n".join(lines) + "\n"
 
     def json(self) -> str:
         """For programs."""

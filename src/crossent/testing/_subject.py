@@ -290,7 +290,8 @@ def _supported(
     names = [supports] if isinstance(supports, str) else list(supports)
     fixed = dict(name.split("=", 1) for name in names if "=" in name)
     wrong = [n for n in [*fixed, *(n for n in names if "=" not in n)] if n not in (*known, "ndim")]
-    if wrong or not set(fixed) <= {"reduction", "ndim"} or fixed.get("ndim", "2") not in _TRIALS:
+    values = {"reduction": ("none", "mean", "sum"), "ndim": _TRIALS}
+    if wrong or any(value not in values.get(name, ()) for name, value in fixed.items()):
         raise ValueError(
             f"supports may hold {', '.join(known)} (or reduction=none, ndim=2), got {', '.join(names)}"
         )
@@ -358,7 +359,7 @@ def _kinds(made: Subject, found: frozenset[str], form: str, absent: list[str]) -
         return named or kinds
     binary = made.spec == BINARY
     spoken = {
-        "index": "class indices as targets",
+        "index": "targets of 0 and 1" if binary else "class indices as targets",
         "probability": "targets between 0 and 1" if binary else "class probabilities as targets",
     }
     refusals = {kind: _refusal(made, _trial(made, _TRIALS[form], kind)) for kind in kinds}
@@ -375,12 +376,11 @@ def _trial(made: Subject, shape: tuple[int, ...], kind: str) -> Call:
     if made.spec not in LOSSES:
         return Call(made.spec, x)
     if kind == "probability":
-        q = np.full(shape, 0.25 if made.spec == BINARY else 1 / 3, dtype)
-        return Call(made.spec, x, q, made.fixed)
+        return Call(made.spec, x, np.full(shape, 1 / 3, dtype))  # there are 3 classes
     if made.spec in CLASS_LOSSES:
         positions = () if len(shape) == 1 else (shape[0], *shape[2:])
-        return Call(made.spec, x, np.ones(positions, np.int64), made.fixed)
-    return Call(made.spec, x, (x > 0).astype(dtype), made.fixed)
+        return Call(made.spec, x, np.ones(positions, np.int64))
+    return Call(made.spec, x, (x > 0).astype(dtype))
 
 
 def _refusal(made: Subject, call: Call, *, copies: bool = True) -> str:
@@ -391,7 +391,7 @@ def _refusal(made: Subject, call: Call, *, copies: bool = True) -> str:
         else:
             for f in (made.implementation, made.gradient):
                 if f is not None:
-                    made.run(call, "value" if f is made.implementation else "gradient", f, call.arguments, {})
+                    made.run(call, "value", f, call.arguments, {})  # a wrong shape is no refusal
     except Broken as broken:
         return broken.came if broken.raised else ""
     return ""

@@ -70,9 +70,8 @@ def ulp_error(actual: npt.ArrayLike, exact: Any, *, scale: Any = None) -> Any:
     a = np.asarray(actual)
     form = _format(a.dtype)
     error = np.frompyfunc(lambda *values: _error(form, *map(_value, values)), 3, 1)
-    values = (np.asarray(np.asarray(v), dtype=object) for v in (a, exact, 0 if scale is None else scale))
     with np.errstate(all="ignore"):  # Python's own floats set the flags that NumPy looks at
-        errors = error(*values)
+        errors = error(a, exact, 0 if scale is None else scale)
     return np.asarray(errors, dtype=np.float64) if np.ndim(errors) else float(errors)
 
 

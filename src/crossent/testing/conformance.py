@@ -271,7 +271,7 @@ class _Run:
         the law about digits, which did not meet the call.
         """
         assert found.counterexample is not None
-        made, call = replace(self.made, mode="digits"), found.counterexample.broken.call
+        made, call = self.made, found.counterexample.broken.call
         for law in LAWS:
             if law.mode == "digits" and not law.passed_over(made):
                 try:
