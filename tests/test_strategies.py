@@ -240,6 +240,8 @@ def test_weights_and_cotangents__are_normal_numbers():
         assert (v < 0).any() == (low < 0)
         plain = np.isin(np.abs(v), [0, 1, 0.5, 2, 0.25, 1.5, 3, 0.125, 8])
         assert 0.2 < np.mean(plain) < 0.95  # of others all bits are in use
+    mantissas = [np.frexp(w[w != 0])[0] for w in drawn(strategies.class_weights, 8, "float64")]
+    assert max(len(set(m.tolist())) for m in mantissas) > 4
     assert drawn(strategies.class_weights)[0].dtype == np.float32
     assert drawn(strategies.cotangents, (2,), "float16")[0].dtype == np.float16
 
@@ -328,6 +330,12 @@ def test_loss_calls__of_classes_have_targets_and_options_of_every_kind(spec):
     last = {call.options.get("ignore_index") == call.x.shape[call.axis] - 1 > 2 for call in calls}
     assert last == {True, False}
     assert all(call.index for call in calls) == (spec == "nll_loss")
+    masks = [(call.options["where"].shape, call.positions) for call in calls if "where" in call.options]
+    assert {mask == positions for mask, positions in masks} == {True, False}
+    if spec == "cross_entropy":
+        smooth = [call for call in calls if call.options.get("label_smoothing") and "weight" in call.options]
+        assert {call.reduction for call in smooth} == {"none", "mean", "sum"}
+        assert any((call.options["weight"] == 0).any() for call in smooth)
     weights = [o["weight"] for o in options if "weight" in o]
     assert any((w == 0).any() for w in weights)
 
@@ -348,6 +356,8 @@ def test_loss_calls__of_the_binary_loss():
     dense = [call for call in soft if not np.isin(call.target, [0, 0.25, 0.5, 0.75, 1]).all()]
     assert 20 < len(dense) < len(soft) - 20
     assert {0, 0.25, 0.5, 0.75, 1} <= set(numbers([call.target for call in soft]).tolist())
+    several = [call.target for call in dense if call.target.size > 20]
+    assert all(len(np.unique(y)) > 5 for y in several)
     for name in ("weight", "pos_weight"):
         held = [call for call in calls if name in call.options]
         assert {call.x.ndim - call.options[name].ndim for call in held if call.x.ndim > 2} >= {0, 1, 3}

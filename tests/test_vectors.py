@@ -371,6 +371,19 @@ def test_generator__scales(value, scale, least, dtype, due):
     assert got == Decimal(due)
 
 
+def test_generator__a_number_at_its_limit_is_right():
+    """What a bug returns is wrong beyond the limit alone, and each part for itself."""
+    due = {"dtype": "float64", "shape": [2], "ulp": 4.0, "data": ["1", "2"]}
+    contents = {"value": due, "gradient": due}
+    at, beyond = np.array([1 + 4 * 2.0**-52, 2.0]), np.array([1.0, 3.0])
+    assert _vector_files._wrong(contents, {"value": at, "gradient": at})[0] == {}
+    wrong, example = _vector_files._wrong(contents, {"value": at, "gradient": beyond})
+    assert wrong == {"gradient": ["0x1p+0", "0x1.8p+1"]}
+    assert example == {"of": "gradient", "due": "2", "wrong": "3.0"}
+    least = Decimal(2.0**-126)  # the smallest normal number itself keeps its digits
+    assert _vector_files._scale(Decimal("1e-39"), Decimal(0), least, np.dtype("float32")) == 0
+
+
 def test_generator__fills_lines():
     """What fits on a line stands on one; objects in a list have lines of their own."""
     text, numbers = _vector_files._text, [10**10, *(10**9 + i for i in range(1, 30))]
@@ -498,6 +511,31 @@ def test_command__says_what_differs(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == [
         f"{name} is not what the generator writes" for name in ("softplus.json", "new.json")
     ]
+
+
+def test_command__tells_what_it_does(monkeypatch, capsys, tmp_path):
+    """Its help, where it writes, and how many files and cases there are."""
+    texts = {"softplus.json": '{"cases": [1, 2]}\n', "é.json": '{"cases": ["é"]}\n'}
+    monkeypatch.setattr(_vector_files, "files", lambda: texts)
+    folder = tmp_path / "some" / "where"
+    for _ in range(2):  # also over what is there
+        assert _vector_files.main(["--write", str(folder)]) == 0
+    assert capsys.readouterr().out == 2 * f"wrote 2 files, 3 cases, into {folder}\n"
+    assert (folder / "é.json").read_bytes() == texts["é.json"].encode()
+    assert _vector_files.main(["--check"]) == 1
+    assert capsys.readouterr().out == "0 of 2 files are as generated, 3 cases\n"
+    for arguments, status in (([], 2), (["--help"], 0)):
+        with pytest.raises(SystemExit) as end:
+            _vector_files.main(arguments)
+        assert end.value.code == status
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("usage: python -m crossent.testing vectors")
+    for words in (
+        " Test vectors for other languages. ",
+        "--write DIR write the files into this folder",
+        "--check compare the package's files with the generator",
+    ):
+        assert words in text
 
 
 def _blocks(language):

@@ -69,7 +69,7 @@ TESTS = {
     "testing/_differences": ["checkers", "truth_differences", "-k numerical_grad or check_grad"],
     "testing/_vectors": ["vectors", "-k load_vectors or test_due"],
     "testing/_vector_files": ["vectors", "-k generator or test_command"],
-    "testing/_regimes": ["strategies", "-k logits or thresholds or weights"],
+    "testing/_regimes": ["strategies", "-k logits or thresholds or weights or seeds"],
     "testing/strategies": ["strategies", "conformance_parts", "-k test_strategies"],
 }
 STATUS = {

@@ -401,7 +401,7 @@ class _Drawer:
             values = [0.0, 1.0] if kind == "index" else [0.5, 0.0, 1.0, 0.25, 0.75]
             target = some_of(draw, positions, values)
             if kind == "probability" and draw(_BOOLEANS):
-                target = np.clip(target * seeded(draw).uniform(0.5, 1.0, positions), 0, 1)
+                target = target * seeded(draw).uniform(0.5, 1.0, positions)
             call = call.changed(target=np.asarray(target, dtype))
             for name in ("weight", "pos_weight"):
                 if self._has(draw, name):
