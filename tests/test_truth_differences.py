@@ -76,3 +76,11 @@ def test_numerical_grad__says_nothing_where_f_is_nan():
     value, error = numerical_grad(log, [-1.0, 2.0], digits=60)
     assert value[0].is_nan()
     assert error[0].is_nan()
+
+
+def test_numerical_grad__names_the_argument_that_is_no_number():
+    """As every function of the package does."""
+    for name, arguments in (("x", (["a"], [1.0])), ("grad_output", ([0.0], ["a"]))):
+        x, g = arguments
+        with pytest.raises((TypeError, ValueError), match=rf"^{name} must"):
+            numerical_grad(exact.softplus, x, grad_output=g, digits=60)
