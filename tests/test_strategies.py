@@ -288,7 +288,8 @@ def test_loss_calls__hold_every_option(spec):
         default = 1 if spec in LOSSES else -1
         assert any(call.axis == default % call.x.ndim for call in calls if "axis" not in call.options)
         assert {call.x.shape[call.axis] for call in calls} > {1, 2, 3, 5, 10, 33}
-    assert max(call.x.size for call in calls) <= 1100
+    assert max(call.x.size for call in calls) <= 256
+    assert not any(value is None for call in calls for value in call.options.values())
     assert max(call.x.size for call in calls) > 200
 
 
@@ -414,5 +415,9 @@ def test_loss_calls__narrowed():
     moved = calls(supports=["reduction"], ndims=["3"])
     assert {call.axis for call in moved} == {1}
     assert {call.axis for call in calls("softmax", supports=[], ndims=["3"])} == {2}
+    assert min(call.x.shape[-1] for call in calls("softmax", supports=[], ndims=["3"], min_classes=6)) >= 6
+    assert {call.x.shape[-1] for call in calls("softplus", ndims=["3"])} > {1, 2, 3}
+    assert {call.x.shape[-1] for call in calls("softplus", ndims=["4"])} == {2}
+    assert all(len(set(call.x.shape)) == 1 for call in calls("softplus", ndims=["4"], square=True))
     keeps = calls("logsumexp", always=["keepdims"])
     assert {call.options["keepdims"] for call in keeps} == {True, False}

@@ -384,11 +384,12 @@ class _Drawer:
         form = draw(choice(forms))
         if not self.square:
             B = max(min(B, _LARGEST // (K * H * (1 + (form == "4")))), self.min_rows)
+        last = B if self.square else 2
         if self.spec in (*ELEMENTWISE, BINARY):
-            return {"1": (B,), "2": (B, K), "3": (B, K, H), "4": (B, K, H, 2)}[form], 0
+            return {"1": (B,), "2": (B, K), "3": (B, K, H), "4": (B, K, H, last)}[form], 0
         if form == "1":
             return (K,), 0
-        shape = {"2": [B], "3": [B, H], "4": [B, H, B if self.square else 2]}[form]
+        shape = {"2": [B], "3": [B, H], "4": [B, H, last]}[form]
         axis = draw(st.integers(0, len(shape)))
         shape.insert(axis, K)
         return tuple(shape), axis
