@@ -137,7 +137,7 @@ def test_pairs__infinities_pass_through():
             (pairs(-2) * x, [-inf, inf, -4]),
             (x / pairs(2), [inf, -inf, 1]),
             (x[::2].sum(), inf),
-            (pairs(np.array([[1.0, inf, 0.5], [2.0, 1.0, 0.5]])).sum(), [3, inf, 1]),
+            (pairs(np.array([[1.0, inf, 0.5, 0.0], [2.0, 1.0, 0.5, -inf]])).sum(), [3, inf, 1, -inf]),
             (_pairs.exp(x[:2]), [inf, 0]),
             (_pairs.exp(pairs(np.array([2e6, -2e6, 0]))), [inf, 0, 1]),
             (_pairs.log(pairs(np.array([0.0, 1.0]))), [-inf, 0]),

@@ -174,6 +174,7 @@ def test_losses__of_nan_and_of_nothing_are_derived_twice(name):
     _loss_agrees(name, ODD, np.array([1, 1, 1, 2]), {})
     _loss_agrees(name, np.where(np.isnan(ODD), -1.0, ODD)[:2], np.array([0, 2]), {})
     _loss_agrees(name, ODD, np.array([-100, 1, 1, -100]), {})
+    _loss_agrees(name, ODD, np.array([0, 0, 0, 0]), {})
     _loss_agrees(name, Z[:, :1], np.zeros(5, int), {})
     _loss_agrees(name, Z, np.full(5, -100), {})
     _loss_agrees(name, Z, Y, {"where": np.zeros(5, bool)})

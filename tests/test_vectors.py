@@ -21,6 +21,7 @@ from crossent.testing._exact_gradients import answer
 from crossent.testing._limits import limit
 from crossent.testing._vector_bugs import BUGS
 from crossent.testing._vector_cases import FUNCTIONS, cases
+from crossent.testing._vectors import Due
 from json_schema import violations
 from truth import ZERO_OR_NAN
 
@@ -297,7 +298,159 @@ def test_generator__refuses_a_flag_that_finds_nothing():
         _vector_files._case("cross_entropy-001", case, {})
 
 
+@pytest.mark.parametrize("function", ["cross_entropy", "nll_loss", "logsumexp", "entropy"])
+def test_generator__makes_each_case_of_a_file(function):
+    """One case after the other; the first of each flag is its example."""
+    contents, examples = json.loads(GENERATED[f"{function}.json"])["cases"], {}
+    for case, due in list(zip(cases(function), contents, strict=True))[::3]:
+        assert _vector_files._case(due["id"], case, examples) == due
+    assert all(example["case"].startswith(function) for example in examples.values())
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.1, "0x1.999999999999ap-4"), (1.0, "0x1p+0"), (-0.0, "-0x0p+0"), (2.0**70, "0x1p+70"),
+        (np.float32(1.5), "0x1.8p+0"), (np.inf, "inf"), (-np.inf, "-inf"), (np.nan, "nan"),
+        (5e-324, "0x0.0000000000001p-1022"),
+    ],
+)  # fmt: skip
+def test_generator__writes_floats_in_hexadecimal(number, text):
+    """Exactly, without zeros at the end."""
+    assert _vector_files._hexadecimal(number) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        ("NaN", "nan"), ("Infinity", "inf"), ("-Infinity", "-inf"), ("-0", "0"), ("1.500", "1.5"),
+        ("100", "100"),
+        ("0.0001", "0.0001"), ("0.00001", "1e-5"), ("1e19", "1" + 19 * "0"), ("1e20", "1e+20"),
+        (f"1.{'0' * 39}6", f"1.{'0' * 38}1"), (f"1.{'0' * 40}6", "1"),
+    ],
+)  # fmt: skip
+def test_generator__writes_40_digits(number, text):
+    """As C reads them, with an exponent where zeros would hide the digits."""
+    assert _vector_files._decimal(Decimal(number)) == text
+
+
+def test_generator__writes_arrays_and_options():
+    """Floats in hexadecimal, integers and booleans as they are, a float as an array without axes."""
+    array, option = _vector_files._array, _vector_files._option
+    assert array(np.float32([[0.5, 1]])) == {
+        "dtype": "float32",
+        "shape": [1, 2],
+        "data": ["0x1p-1", "0x1p+0"],
+    }
+    assert array(np.array([True, False])) == {"dtype": "bool", "shape": [2], "data": [True, False]}
+    assert option(0.5) == {"dtype": "float64", "shape": [], "data": ["0x1p-1"]}
+    assert option(np.int8([3])) == {"dtype": "int8", "shape": [1], "data": [3]}
+    assert [option((1, 2)), option("mean"), option(-1)] == [[1, 2], "mean", -1]
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "least", "dtype", "due"),
+    [
+        ("1.5", "0", "1", "float64", "0"),
+        ("-1.5", "1.5", "1", "float64", "0"),
+        ("1", "1.0000001", "1", "float64", "1.00001"),  # rounded upwards
+        ("-3", "2", "1", "float64", "0"),
+        ("NaN", "2", "1", "float64", "0"),
+        ("Infinity", "2", "1", "float64", "0"),
+        ("1e-3", "2", "1", "float16", "2"),
+        ("1e-3", "0", "1e-40", "float16", "0"),
+        ("1e-3", "0", "2e-38", "float32", "0"),
+        ("1e-40", "0", "1e-40", "float32", "9.86077E-32"),
+        ("1e-31", "0", "1e-40", "float32", "0"),
+        ("1e-40", "1", "1e-40", "float32", "1"),
+    ],
+)
+def test_generator__scales(value, scale, least, dtype, due):
+    """0 where the number's own ulps count; of a factor below the normal numbers, the smallest normal's."""
+    got = _vector_files._scale(Decimal(value), Decimal(scale), Decimal(least), np.dtype(dtype))
+    assert got == Decimal(due)
+
+
+def test_generator__a_number_at_its_limit_is_right():
+    """What a bug returns is wrong beyond the limit alone, and each part for itself."""
+    due = {"dtype": "float64", "shape": [2], "ulp": 4.0, "data": ["1", "2"]}
+    contents = {"value": due, "gradient": due}
+    at, beyond = np.array([1 + 4 * 2.0**-52, 2.0]), np.array([1.0, 3.0])
+    assert _vector_files._wrong(contents, {"value": at, "gradient": at})[0] == {}
+    wrong, example = _vector_files._wrong(contents, {"value": at, "gradient": beyond})
+    assert wrong == {"gradient": ["0x1p+0", "0x1.8p+1"]}
+    assert example == {"of": "gradient", "due": "2", "wrong": "3.0"}
+    least = Decimal(2.0**-126)  # the smallest normal number itself keeps its digits
+    assert _vector_files._scale(Decimal("1e-39"), Decimal(0), least, np.dtype("float32")) == 0
+
+
+def test_generator__fills_lines():
+    """What fits on a line stands on one; objects in a list have lines of their own."""
+    text, numbers = _vector_files._text, [10**10, *(10**9 + i for i in range(1, 30))]
+    assert text({"a": 1, "b": []}) == '{\n  "a": 1,\n  "b": []\n}'
+    assert text([{"a": 1}, {"b": "é"}]) == '[\n  {\n    "a": 1\n  },\n  {\n    "b": "é"\n  }\n]'
+    lines = text(numbers).splitlines()
+    assert [lines[0], lines[-1]] == ["[", "]"]
+    assert lines[1:-1] == [
+        "  " + ", ".join(map(str, numbers[i : i + 9])) + ("," if i < 27 else "") for i in (0, 9, 18, 27)
+    ]
+    assert len(lines[1]) == 110
+    nested = text({"x": {"dtype": "int64", "data": numbers}}).splitlines()
+    assert nested[1].startswith('  "x": {"dtype": "int64", "data": [')
+    assert json.loads(text({"x": {"dtype": "int64", "data": numbers}})) == {
+        "x": {"dtype": "int64", "data": numbers}
+    }
+    for width in range(60, 100):
+        line = text({"a": {"b": {"c": "x" * width}}})
+        assert ('"b": {"c"' in line) == (width <= 73), width
+
+
 # -- reading ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", ["cross_entropy", "logsumexp", "softplus", "nll_loss", "perplexity"])
+def test_load_vectors__holds_what_the_file_says(function):
+    """Everything, exactly: written again, it is the file's."""
+    array, option = _vector_files._array, _vector_files._option
+    for v, case in zip(
+        load_vectors(function), json.loads(GENERATED[f"{function}.json"])["cases"], strict=True
+    ):
+        assert (v.id, v.function, v.comment, list(v.flags)) == (
+            case["id"],
+            function,
+            case["comment"],
+            case["flags"],
+        )
+        assert {name: array(a) for name, a in v.arguments.items()} == case["arguments"]
+        assert {name: option(a) for name, a in v.options.items()} == case["options"]
+        assert list(v.arguments) == list(case["arguments"])
+        assert not any(isinstance(a, list) for a in v.options.values())
+        assert (None if v.grad_output is None else array(v.grad_output)) == case.get("grad_output")
+        assert v.refused == case.get("refused")
+        assert isinstance(v.options.get("label_smoothing", 0.0), float)
+        for name in ("value", "gradient"):
+            due = getattr(v, name)
+            assert (due is None) == (name not in case)
+            if due is not None:
+                texts = [_vector_files._decimal(number) for number in due.exact.flat]
+                assert (texts, list(due.exact.shape)) == (case[name]["data"], case[name]["shape"])
+                assert (due.dtype.name, due.ulp) == (case[name]["dtype"], case[name]["ulp"])
+                scales = [_vector_files._decimal(number) for number in due.scale.flat]
+                assert scales == case[name].get("scale", ["0"] * len(texts))
+        for flag, parts in v.wrong.items():
+            for part, got in parts.items():
+                assert array(got)["data"] == case["wrong"][flag][part]
+                due = getattr(v, part)
+                assert due is None or (got.dtype, got.shape) == (due.dtype, due.exact.shape)
+        assert v.wrong.keys() == case.get("wrong", {}).keys()
+
+
+def test_load_vectors__reads_the_files_of_cases_alone():
+    """Every function's, in the order of their names; `flags.json` and the schema hold none."""
+    assert sorted({v.function for v in load_vectors()}) == sorted(FUNCTIONS)
+    with pytest.raises(ValueError, match="no vectors for 'flags'") as caught:
+        load_vectors("flags")
+    assert str(caught.value).partition("for ")[2].split("for ")[1].split(", ") == sorted(FUNCTIONS)
 
 
 def test_load_vectors__names_what_there_is():
@@ -318,6 +471,18 @@ def test_due__refuses_wrong_results():
     for bad in (-good, good * (1 + 4e-15), good[:2], good[0, 0], good + np.nan, good + np.inf, ignored):
         assert not v.gradient.accepts(bad)
     assert np.all(np.isinf(v.gradient.error(good[:2])))
+
+
+def test_due__counts_in_ulps_of_its_own_dtype():
+    """A result in another is rounded to it first; a scale widens the ulp; the limit itself is allowed."""
+    third, one = np.array([Decimal(1) / 3]), np.array([Decimal(1)])
+    due = Due(np.dtype("float32"), third, 4.0, np.array([Decimal(0)]))
+    assert 0 < due.error([(1 + 2.0**-30) / 3])[0] <= 0.5
+    assert due.error([1e300])[0] == np.inf  # without a warning
+    due = Due(np.dtype("float64"), one, 4.0, np.array([Decimal(0)]))
+    assert due.accepts([1 + 4 * 2.0**-52])
+    assert not due.accepts([1 + 5 * 2.0**-52])
+    assert Due(np.dtype("float64"), one - 1, 4.0, one).error([2.0**-51])[0] == 2
 
 
 def test_definition__takes_what_the_package_takes():
@@ -346,6 +511,31 @@ def test_command__says_what_differs(monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == [
         f"{name} is not what the generator writes" for name in ("softplus.json", "new.json")
     ]
+
+
+def test_command__tells_what_it_does(monkeypatch, capsys, tmp_path):
+    """Its help, where it writes, and how many files and cases there are."""
+    texts = {"softplus.json": '{"cases": [1, 2]}\n', "é.json": '{"cases": ["é"]}\n'}
+    monkeypatch.setattr(_vector_files, "files", lambda: texts)
+    folder = tmp_path / "some" / "where"
+    for _ in range(2):  # also over what is there
+        assert _vector_files.main(["--write", str(folder)]) == 0
+    assert capsys.readouterr().out == 2 * f"wrote 2 files, 3 cases, into {folder}\n"
+    assert (folder / "é.json").read_bytes() == texts["é.json"].encode()
+    assert _vector_files.main(["--check"]) == 1
+    assert capsys.readouterr().out == "0 of 2 files are as generated, 3 cases\n"
+    for arguments, status in (([], 2), (["--help"], 0)):
+        with pytest.raises(SystemExit) as end:
+            _vector_files.main(arguments)
+        assert end.value.code == status
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith("usage: python -m crossent.testing vectors")
+    for words in (
+        " Test vectors for other languages. ",
+        "--write DIR write the files into this folder",
+        "--check compare the package's files with the generator",
+    ):
+        assert words in text
 
 
 def _blocks(language):

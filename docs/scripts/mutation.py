@@ -66,7 +66,11 @@ TESTS = {
     "testing/_exact_gradients": ["truth_derivations"],
     "testing/_pairs": ["measure", "-k pairs__"],
     "testing/_reference": ["measure", "-k reference__"],
-    "testing/_differences": ["checkers", "-k numerical_grad or check_grad"],
+    "testing/_differences": ["checkers", "truth_differences", "-k numerical_grad or check_grad"],
+    "testing/_vectors": ["vectors", "-k load_vectors or test_due"],
+    "testing/_vector_files": ["vectors", "-k generator or test_command"],
+    "testing/_regimes": ["strategies", "-k logits or thresholds or weights or seeds"],
+    "testing/strategies": ["strategies", "conformance_parts", "-k test_strategies"],
 }
 STATUS = {
     None: "untried",

@@ -223,7 +223,7 @@ def _difference_decimals(f: Function, x: npt.NDArray[Any], grad_output: Any, dig
     base = outputs(z, digits)
     if base.dtype != object:
         raise TypeError(f"f must return Decimals for digits=, got dtype {base.dtype}")
-    g = np.broadcast_to(_decimals(1 if grad_output is None else grad_output, "g"), base.shape)
+    g = np.broadcast_to(_decimals(1 if grad_output is None else grad_output, "grad_output"), base.shape)
     # What is smaller rounds to 0 in the dtype of x, and is seen well enough.
     tiny = _decimals(ulp_size(x.dtype if x.dtype.kind in "fV" else np.float64, ZERO) * _SIGHT, "x")[()]
 
@@ -238,7 +238,7 @@ def _difference_decimals(f: Function, x: npt.NDArray[Any], grad_output: Any, dig
     for i in np.ndindex(z.shape):
         probe = clean.copy()
         probe[i] = NAN
-        depends = (g != 0) & _differ(outputs(probe, digits), clean_base)
+        depends = (g != 0) & (_differ(outputs(probe, digits), clean_base) | (clean_base != clean_base))
         if finite[i]:
             value[i], error[i] = _refine(outputs, z, i, g, depends, tiny, digits)
         else:

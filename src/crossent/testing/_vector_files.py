@@ -137,7 +137,7 @@ def _scale(value: Decimal, scale: Decimal, least: Decimal, dtype: np.dtype[Any])
 def _hexadecimal(v: Any) -> str:
     """An exact float, without the zeros that Python writes."""
     mantissa, point, exponent = float(v).hex().partition("p")
-    return (mantissa.rstrip("0").removesuffix(".") if "." in mantissa else mantissa) + point + exponent
+    return mantissa.rstrip("0").removesuffix(".") + point + exponent
 
 
 def _decimal(v: Decimal) -> str:

@@ -193,4 +193,4 @@ def read_due(value: Mapping[str, Any]) -> Due:
 def _wrong(due: Due | None, data: list[str]) -> Array:
     """What a bug returns, in the shape of what is due; of a call that is refused, one number."""
     values = np.array([float.fromhex(v) for v in data])
-    return values.reshape(-1) if due is None else values.astype(due.dtype).reshape(due.exact.shape)
+    return values if due is None else values.astype(due.dtype).reshape(due.exact.shape)

@@ -394,19 +394,22 @@ class _Drawer:
         K = draw(choice([k for k in classes if k >= self.min_classes]))
         B = draw(choice([b for b in rows if b >= self.min_rows]))
         H = draw(choice([1] if self.small else [2, 3, 1]))
-        if self.square or (not self.small and self.min_rows <= 5 and draw(st.integers(0, 3)) == 0):
-            B = H = K = min(max(K, self.min_rows), 5)
+        least = max(self.min_rows, self.min_classes)
+        if self.square or (not self.small and least <= 5 and draw(st.integers(0, 3)) == 0):
+            B = H = K = max(min(K, 5), least)
         # one row of K classes where more rows are wanted is no choice
         forms = [
             n for n in self.ndims if n != "1" or self.min_rows <= 1 or self.spec in (*ELEMENTWISE, BINARY)
         ]
         form = draw(choice(forms))
-        B = max(min(B, _LARGEST // (K * H * (1 + (form == "4")))), self.min_rows)
+        if not self.square:
+            B = max(min(B, _LARGEST // (K * H * (1 + (form == "4")))), self.min_rows)
+        last = B if self.square else 2
         if self.spec in (*ELEMENTWISE, BINARY):
-            return {"1": (B,), "2": (B, K), "3": (B, K, H), "4": (B, K, H, 2)}[form], 0
+            return {"1": (B,), "2": (B, K), "3": (B, K, H), "4": (B, K, H, last)}[form], 0
         if form == "1":
             return (K,), 0
-        shape = {"2": [B], "3": [B, H], "4": [B, H, B if self.square else 2]}[form]
+        shape = {"2": [B], "3": [B, H], "4": [B, H, last]}[form]
         axis = draw(st.integers(0, len(shape)))
         shape.insert(axis, K)
         return tuple(shape), axis
@@ -422,7 +425,7 @@ class _Drawer:
             if kind == "index" and right:
                 target = call.x > 0
             if kind == "probability" and draw(_BOOLEANS):
-                target = np.clip(target * seeded(draw).uniform(0.5, 1.0, positions), 0, 1)
+                target = target * seeded(draw).uniform(0.5, 1.0, positions)
             call = call.changed(target=np.asarray(target, dtype))
             for name in ("weight", "pos_weight"):
                 if self._has(draw, name):
