@@ -178,7 +178,10 @@ def test_report__is_the_same_for_the_same_seed():
 
 def test_report__names_the_seed_that_was_drawn():
     """Without a seed, runs differ, and each can be repeated."""
-    seeds = {conformance_report(np.exp, "softplus", laws=[], seed=None).settings["seed"] for _ in range(2)}
+    seeds = {
+        conformance_report(np.exp, "softplus", laws=["no_rows_are_no_error"], seed=None).settings["seed"]
+        for _ in range(2)
+    }
     assert len(seeds) == 2
 
 
@@ -407,7 +410,7 @@ def test_subject__strict_functions_are_no_wrong_ones():
     report = conformance_report(strict, "cross_entropy", max_examples=4, seed=1)
     assert report.ok, report.text()
     labels = "labels of dtype int8, uint8, int16, uint16, int32, uint32, uint64"
-    for what in (labels, "transposed, strided, reversed, byte-swapped arrays", "shape [5, 3, 2, 4]"):
+    for what in (labels, "transposed, strided, reversed, byte-swapped arrays", ", [5, 3, 2, 4]"):
         assert f"{what} (TypeError: not for me)" in report.text()
 
 
@@ -431,11 +434,9 @@ def test_subject__what_always_raises_is_broken():
     def broken(x, target):
         raise RuntimeError("out of memory")
 
-    made = subject(broken, "cross_entropy")
-    assert made.absent[:-1] == tuple(
-        f"logits of shape {shape} (RuntimeError: out of memory)" for shape in ([3], [4, 3, 2], [5, 3, 2, 4])
-    )
-    assert made.absent[-1].startswith("even a plain call, broken(np.array([[0.5, ")
+    (absent,) = subject(broken, "cross_entropy").absent
+    assert absent.startswith("even a plain call, broken(np.array([[0.5, ")
+    assert absent.endswith(" (RuntimeError: out of memory)")
     laws = ["value_is_the_definition"]
     with pytest.raises(ConformanceError, match="RuntimeError: out of memory"):
         assert_conforms(broken, "cross_entropy", laws=laws, max_examples=2, seed=1)
@@ -510,7 +511,7 @@ def test_subject__results_may_be_anything_that_numpy_converts():
     assert_conforms(
         lambda x: np.ones_like(x, int) - 1, "softplus", **{**due, "laws": ["inputs_are_not_written_to"]}
     )
-    with pytest.raises(ConformanceError, match="returned complex128, not real numbers"):
+    with pytest.raises(ConformanceError, match=r"came: +returned ndarray of complex128"):
         assert_conforms(lambda x: crossent.softplus(x) + 0j, "softplus", **{**due, "dtypes": "float64"})
 
 
