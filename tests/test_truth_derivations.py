@@ -12,7 +12,7 @@ import pytest
 import truth
 from crossent import exact as definition
 from crossent.testing import _truth
-from crossent.testing._calls import BINARY, ROWS, Call
+from crossent.testing._calls import BINARY, LOSSES, ROWS, Call
 from crossent.testing._exact_gradients import answer
 from crossent.testing._truth import CONTEXT, ZERO_OR_NAN, exact
 
@@ -345,3 +345,29 @@ def test_answer__drops_the_dtype_and_takes_numbers():
     for axis in (None, (0, 1), (1, 0), 1):
         got = answer("logsumexp", {"x": x.astype(float)}, {"axis": axis}, np.array(3.0))
         assert [round(float(v), 6) for v in got.gradient.value.flat] == [0.806824, 2.193176]
+
+
+@pytest.mark.parametrize("spec", LOSSES)
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_truth__a_factor_of_0_does_not_hide_nan(spec, reduction):
+    """Of a weight or a probability: value and gradient of the position are NaN, as in `crossent.exact`."""
+    shape = (2,) if spec == BINARY else (2, 3)
+    x = np.full(shape, -1.0)
+    x[0] = np.nan
+    options = {"reduction": reduction}
+    if spec == BINARY:
+        targets = [np.array([y, 1.0]) for y in (0.0, 0.5, 1.0)]
+        factors = [{}, {"weight": np.array([0.0, 1.0])}, {"pos_weight": np.array([0.0, 1.0])}]
+    else:
+        targets = [np.array([0, 1])] + [np.array([[0.0, 1, 0], [1, 0, 0]])] * (spec == "cross_entropy")
+        factors = [{}, {"weight": np.array([0.0, 1.0, 1.0])}]
+    for target in targets:
+        for factor in factors:
+            e = exact(Call(spec, x, target, {**options, **factor}))
+            due = np.asarray(getattr(definition, spec)(x, target, **options, **factor))
+            for came, known in zip(e.value.ravel(), due.ravel(), strict=True):
+                assert known.is_nan() if came.is_nan() else abs(came - known) < Decimal("1e-45")
+            assert np.ravel(e.value)[0].is_nan()
+            if spec != "nll_loss":  # its gradient does not look at the log-probabilities
+                assert all(v.is_nan() for v in np.ravel(e.grad[0]))
+                assert reduction == "mean" or all(v.is_finite() for v in np.ravel(e.grad[1]))

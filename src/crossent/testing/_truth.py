@@ -153,6 +153,8 @@ def _sigmoids(z: Decimal) -> tuple[Decimal, Decimal, Decimal]:
 
 
 def _position_binary(z: Decimal, y: Decimal, w: Decimal, pw: Decimal) -> tuple[Known, list[Known]]:
+    if z.is_nan() or y.is_nan() or w.is_nan() or pw.is_nan():
+        return (NAN, NAN, INF), [(NAN, NAN, INF)]
     plus, p, _ = _sigmoids(z)
     minus, q, _ = _sigmoids(-z)
     pull, push = w * pw * y, w * (1 - y)
@@ -211,7 +213,10 @@ def _reduce(
                 grads.append((ZERO_OR_NAN, ZERO_OR_NAN, INF) if gi.is_nan() else nothing)
                 continue
             entry, scale, least = known
-            grads.append((entry * gi / d, scale * abs(gi / d), min(least, _least(gi, gi / d))))
+            if gi.is_nan() or entry.is_nan():
+                grads.append((NAN, NAN, INF))
+            else:
+                grads.append((entry * gi / d, scale * abs(gi / d), min(least, _least(gi, gi / d))))
     return values, grads
 
 
