@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import bugs_of_size
 import crossent
 import crossent.testing.conformance as kit
 from crossent.testing import LAWS, Call, conformance_report
@@ -94,7 +95,7 @@ def run(name, functions, laws=None, examples=EXAMPLES, dtypes=("float32", "float
 def test_laws__accept_an_honest_implementation(name):
     """A law that rejects the exact answer, rounded, is no law."""
     # 70,000 rows or classes are too many for decimals
-    long = ("long_sums_survive", "many_rows_are_rows", "many_classes_are_classes")
+    long = ("long_sums_survive", "many_rows_are_rows", "many_positions_are_rows", "many_classes_are_classes")
     laws = [law for law in LAWS if law.name not in long]
     report = run(name, honest(name), laws, examples=3, dtypes=("float16", "float32", "float64"))
     assert report.ok, report.text()
@@ -1266,7 +1267,22 @@ def test_laws__find_the_planted_bug(name, bug, law, make, monkeypatch):
     assert kit.examine(each, made, EXAMPLES, seed=3).word == "broken"
 
 
+@pytest.mark.parametrize(
+    ("name", "bug", "law", "change"),
+    [pytest.param(*each, id="-".join(each[:3])) for each in bugs_of_size.BUGS],
+)
+def test_laws__find_the_planted_bug_of_size(name, bug, law, change, monkeypatch):
+    """Whatever the seed: these laws try few calls."""
+    monkeypatch.setattr(kit, "smallest", lambda law, subject, call, broken: (call, broken))
+    f, g, supports = bugs_of_size.fast(name, **change)
+    (each,) = [each for each in LAWS if each.name == law]
+    made = replace(subject(f, name, grad=g, supports=supports), mode=each.mode)
+    for seed in range(2):
+        assert kit.examine(each, made, EXAMPLES, seed).word == "broken"
+
+
 def test_laws__every_law_has_a_bug_that_it_finds():
     """A law without a bug is not known to work."""
-    assert {law.name for law in LAWS} == {law for _, _, law, _ in BUGS}
-    assert len({(name, bug) for name, bug, _, _ in BUGS}) >= 40
+    bugs = [*BUGS, *bugs_of_size.BUGS]
+    assert {law.name for law in LAWS} == {law for _, _, law, _ in bugs}
+    assert len({(name, bug) for name, bug, _, _ in bugs}) >= 40

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import crossent
-from crossent.testing import Broken, Call, Law
+from crossent.testing import LAWS, Broken, Call, Law, conformance_report, conformance_tests
 from crossent.testing import _laws as laws_as_data
 from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS, literal
-from crossent.testing._subject import LABELS, LAYOUTS, Subject, options_of
+from crossent.testing._subject import LABELS, LAYOUTS, Subject, Unfit, options_of
 from crossent.testing._trials import subject
 from crossent.testing._truth import DIGITS, Exact, exact
 
@@ -714,3 +714,133 @@ def test_law_as_data__is_registered_with_its_name_and_docstring(monkeypatch):
     laws_as_data.law("e = f", of_nothing=True)(lambda made, call: seen.append(made.of_nothing))
     laws_as_data.every_law()[2].check(given, "a call")
     assert seen[-1] is True
+
+
+# -- forms that a function takes ----------------------------------------------------------------------
+
+
+def of_dimensions(of, *ndims):
+    """A function that takes logits of these dimensions alone."""
+
+    def f(x, *rest, **options):
+        if np.ndim(x) not in ndims:
+            raise ValueError(f"expected {ndims} dimensions")
+        return of(x, *rest, **options)
+
+    return f
+
+
+@pytest.mark.parametrize(
+    ("spec", "ndim"),
+    [("sigmoid", 3), ("softmax", 1), ("softmax", 4), ("logsumexp", 3), ("nll_loss", 1), ("nll_loss", 3),
+     ("cross_entropy", 1), ("cross_entropy", 4), (BINARY, 2)],
+)  # fmt: skip
+def test_fitted__rows_are_put_into_the_form_that_is_taken(spec, ndim):
+    """Laws ask about rows; what a function of four dimensions alone does is not lost, nor told as broken."""
+    f, g = (of_dimensions(getattr(crossent, name), ndim) for name in (spec, f"{spec}_grad"))
+    supports = [name for name in options_of(spec) if name not in ("axis", "indices", "probabilities")]
+    laws = [law for law in LAWS if law.most is None]  # the others are large
+    report = conformance_report(f, spec, grad=g, supports=supports, laws=laws, max_examples=3, seed=0)
+    assert report.ok, report.text()
+    assert len(report.absent) == 1
+    assert report.absent[0].startswith("logits of shape [")
+    held = sum(v.word == "holds" for v in report.verdicts)
+    assert held >= 10
+
+
+def test_fitted__is_the_same_call_for_rows_of_other_dimensions():
+    """Classes keep their place, class weights their shape, numbers without dimensions theirs."""
+    made = Subject("cross_entropy", crossent.cross_entropy, ndims=("4",))
+    w = np.array([1.0, 2.0, 3.0])
+    options = {"weight": w, "where": np.array([True, False])}
+    call = Call("cross_entropy", np.zeros((2, 3)), np.array([0, 2]), options, np.array(2.0))
+    fit = made.fitted(call)
+    assert (fit.x.shape, fit.target.shape, fit.options["where"].shape) == ((2, 3, 1, 1), (2, 1, 1), (2, 1, 1))
+    assert fit.options["weight"] is w
+    assert fit.grad_output.shape == ()
+    call = Call("softmax", np.zeros((2, 3)), grad_output=np.ones((2, 3)))
+    fit = replace(made, spec="softmax", ndims=("1", "3")).fitted(call)
+    assert (fit.x.shape, fit.grad_output.shape) == ((2, 1, 3), (2, 1, 3))
+    one = replace(made, spec="softmax", ndims=("1",))
+    assert one.fitted(call.take(slice(1))).x.shape == (3,)
+    with pytest.raises(Unfit):
+        one.fitted(call)
+    assert one.fitted(Call("softplus", np.array(1.0))).x.shape == ()
+
+
+def test_trials__of_keywords_leave_out_what_is_refused():
+    """A function that takes any keyword says nothing of which: each is tried."""
+
+    def loose(x, target, weight=None, **options):
+        if "label_smoothing" in options or "dtype" in options:
+            raise TypeError("unexpected keyword")
+        return crossent.cross_entropy(x, target, weight=weight, **options)
+
+    def grad(x, target, **options):
+        return crossent.cross_entropy_grad(x, target, **options)
+
+    made = subject(loose, "cross_entropy", grad=grad)
+    every = {"weight", "ignore_index", "reduction", "axis", "where", "grad_output"}
+    assert made.supports == every
+    assert made.absent == ("dtype, label_smoothing (TypeError: unexpected keyword)",)
+    named = subject(loose, "cross_entropy", grad=grad, supports=[*every, "dtype"])
+    assert named.supports == {*every, "dtype"}
+    assert conformance_report(loose, "cross_entropy", grad=grad, laws=["value_is_the_definition"], seed=0).ok
+    binary = subject(lambda x, y, **k: crossent.binary_cross_entropy_with_logits(x, y, **k), BINARY)
+    assert binary.supports == {"weight", "pos_weight", "reduction", "where", "dtype"}
+    rows = subject(lambda x, **k: crossent.logsumexp(x, **k), "logsumexp")
+    assert rows.supports == {"axis", "keepdims"}
+
+
+def test_trials__start_from_a_form_that_is_taken():
+    """Kinds of targets are asked in it too."""
+
+    def images(x, target):
+        if x.ndim != 4 or target.dtype.kind == "f":
+            raise ValueError("images and labels")
+        return crossent.cross_entropy(x, target)
+
+    made = subject(images, "cross_entropy")
+    assert (made.ndims, made.kinds) == (("4",), ("index",))
+    named = subject(images, "cross_entropy", supports=["ndim=4", "ndim=3", "indices"])
+    assert (named.ndims, named.kinds) == (("4", "3"), ("index",))
+
+
+@pytest.mark.parametrize("dtypes", [np.float32, "float32", ["float32"], np.dtype("float32"), [np.float32]])
+def test_subject__dtypes_may_be_named_in_any_way(dtypes):
+    """By NumPy's names or types, one or several."""
+    assert subject(crossent.softplus, "softplus", dtypes=dtypes).dtypes == ("float32",)
+
+
+@pytest.mark.parametrize("dtypes", ["float8", ["bfloat16"], 3])
+def test_subject__says_which_dtypes_there_are(dtypes):
+    """Also of what NumPy does not know."""
+    with pytest.raises(ValueError, match="^dtypes must be among float16, float32, float64, got "):
+        subject(crossent.softplus, "softplus", dtypes=dtypes)
+
+
+@pytest.mark.parametrize("tolerance", ["4x", {"value": 4}, [], (1, 2, 3), -1, [1, -1]])
+def test_subject__says_what_a_tolerance_is(tolerance):
+    """One number of ulps, or two."""
+    with pytest.raises(ValueError, match="^tolerance must be ulps, one number or two, got "):
+        subject(crossent.softplus, "softplus", tolerance=tolerance)
+    assert subject(crossent.softplus, "softplus", tolerance=[4, 6]).tolerance == (4.0, 6.0)
+    assert subject(crossent.softplus, "softplus", tolerance=[4]).tolerance == (4.0, 4.0)
+
+
+def test_subject__suggests_the_option_that_was_meant():
+    """The others are listed."""
+    with pytest.raises(ValueError, match=r"got wieght: did you mean weight\?$"):
+        subject(crossent.nll_loss, "nll_loss", supports=["wieght"])
+
+
+def test_conformance_tests__refuse_wrong_settings_where_they_are_written():
+    """Not in each test, and without a call of the function."""
+
+    def never(x):
+        raise AssertionError
+
+    for wrong in ({"supports": ["nope"]}, {"dtypes": ["int8"]}, {"tolerance": -1}, {"laws": [3]}):
+        with pytest.raises(ValueError, match=r"must be|may hold|there is no law 3"):
+            conformance_tests(never, "softplus", **wrong)
+    conformance_tests(never, "softplus")

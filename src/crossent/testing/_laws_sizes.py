@@ -21,9 +21,9 @@ ENDS = (0, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024, 1060)  # of
 POSITIONS = ((FEW, 1061), (1, 35, 67), (1065,), (MANY_ROWS, 1))  # neither is whole blocks
 
 
-def both(s: Subject, call: Call, n: int) -> Iterator[Call]:
-    """A call of `n` different rows with no option, and with every one that the function has: a few examples
-    do not meet them by chance.
+def variants(s: Subject, call: Call, n: int) -> Iterator[Call]:
+    """A call of `n` different rows with no option, with every one that the function has, and with those that
+    leave rows out: a few examples do not meet them by chance.
     """
     few, drawn = call.take(np.arange(n) % len(call.x)), len(call.x)
     x = few.x
@@ -35,7 +35,10 @@ def both(s: Subject, call: Call, n: int) -> Iterator[Call]:
     kept = {"reduction": call.reduction} if "reduction" in call.options else {}
     bare = few.changed(x=x, target=target, options=kept, grad_output=None)
     yield bare
-    yield _with_every_option(s, bare)
+    every = _with_every_option(s, bare)
+    yield every
+    if every.options.keys() & {"where", "ignore_index"}:
+        yield every.having(weight=None, pos_weight=None, label_smoothing=None)
 
 
 def _with_every_option(s: Subject, call: Call) -> Call:
@@ -71,7 +74,7 @@ def _with_every_option(s: Subject, call: Call) -> Call:
 )
 def long_sums_survive(s: Subject, call: Call) -> None:
     """A sum in the logits' own dtype drifts with every row, and in float16 ends at 65,504."""
-    for base in both(s, call.rows, FEW):
+    for base in variants(s, call.rows, FEW):
         for dtype in s.dtypes:
             one = in_dtype(base, np.dtype(dtype))
             long = _again(one, MANY_ROWS)
@@ -118,7 +121,7 @@ def _check_blocks(s: Subject, long: Call, quantity: str, came: Array, e: Exact) 
 )
 def many_rows_are_rows(s: Subject, call: Call) -> None:
     """What is left over after the last whole block, or lies beyond a grid, keeps what was in its memory."""
-    for few in both(s, call.rows, FEW):
+    for few in variants(s, call.rows, FEW):
         long, e = _again(few, MANY_ROWS), exact(few)
         for quantity, came in s.quantities(long):
             _check_blocks(s, long, quantity, came, e)
@@ -138,7 +141,7 @@ def many_rows_are_rows(s: Subject, call: Call) -> None:
 def many_positions_are_rows(s: Subject, call: Call) -> None:
     """An image has its positions behind the classes: what is left over there is left over in every row."""
     tried = 0
-    for few in both(s, call.rows, FEW):
+    for few in variants(s, call.rows, FEW):
         e = exact(few)
         for shape in POSITIONS:
             long = _again(few, int(np.prod(shape)))
@@ -192,7 +195,7 @@ def _placed(long: Call, shape: tuple[int, ...], axis: int | None) -> Call:
 )
 def many_classes_are_classes(s: Subject, call: Call) -> None:
     """A vocabulary has more classes than a vector, a block or a small integer holds."""
-    for few in both(s, call.rows.take(slice(2)), 3):
+    for few in variants(s, call.rows.take(slice(2)), 3):
         if few.index:
             few = few.changed(target=np.where(few.live, few.target % few.x.shape[1], few.target))
         n, K = few.x.shape
@@ -274,7 +277,7 @@ def with_class(call: Call, logit: float) -> Call:
 )
 def labels_may_stand_anywhere(s: Subject, call: Call) -> None:
     """A label that begins or ends a block of classes is found twice, or not at all."""
-    for few in both(s, call.rows, len(ENDS)):
+    for few in variants(s, call.rows, len(ENDS)):
         K = ENDS[-1] + 1
         o = dict(few.options)
         if o.get("weight") is not None:

@@ -75,7 +75,7 @@ def assert_conforms(
         of targets (by default what is not refused at a trial call; of the binary loss, 0 and 1, and what
         is between),
         ``"reduction=none"`` (or sum) for a function that always reduces in that way, and ``"ndim=2"`` for
-        one that takes logits of two dimensions alone.
+        one that takes logits of two dimensions alone (several may be named).
     dtypes : sequence of str
         Dtypes of the logits.
     tolerance : float or (float, float), optional
@@ -237,9 +237,9 @@ def _chosen(laws: Iterable[str | Law] | None) -> tuple[Law, ...]:
         return LAWS
     known = {each.name: each for each in LAWS}
     names = [laws] if isinstance(laws, str) else list(laws)
-    wrong = [n for n in names if isinstance(n, str) and n not in known]
+    wrong = [n for n in names if not isinstance(n, Law) and n not in known]
     if wrong:
-        near = get_close_matches(wrong[0], known, 3, 0.5)
+        near = get_close_matches(str(wrong[0]), known, 3, 0.5)
         meant = f"did you mean {' or '.join(near)}?" if near else f"the laws are {', '.join(known)}"
         raise ValueError(f"there is no law {wrong[0]!r}: {meant}")
     return tuple(known[n] if isinstance(n, str) else n for n in names)
