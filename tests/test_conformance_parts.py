@@ -581,6 +581,7 @@ def test_testing__has_its_modules_when_they_are_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "logits adapt\n"
+    assert crossent.testing.__getattr__("adapters") is adapters
     with pytest.raises(AttributeError, match=r"module 'crossent\.testing' has no attribute 'strategy'"):
         crossent.testing.strategy  # noqa: B018
 

@@ -403,6 +403,32 @@ def test_conformance_tests__tell_what_is_more_than_digits_by_the_law_itself():
     assert told == {"other": "value: mine"}
 
 
+def test_laws__that_ask_for_digits_of_their_own_are_told_by_themselves():
+    """Where the laws about digits keep silent about the call."""
+
+    def check(made, call):
+        if made.mode == "digits":
+            raise Broken(call, "value", "too few for me")
+
+    laws = ["value_is_the_definition", law("other", check)]
+    report = conformance_report(crossent.softplus, "softplus", laws=laws, max_examples=2, seed=3)
+    assert [v.law.name for v in report.broken] == ["other"]
+    assert report.keeps_digits
+
+
+def test_laws__that_find_no_call_to_ask_for_are_passed_over():
+    """A function of two dimensions without an axis has no place for many positions."""
+
+    def rows(x):
+        if x.ndim != 2:
+            raise ValueError("two dimensions")
+        return crossent.softmax(x)
+
+    report = conformance_report(rows, "softmax", laws=["many_positions_are_rows"], seed=0)
+    (verdict,) = report.verdicts
+    assert (verdict.word, verdict.reason) == ("passed over", "asks for calls that it does not take")
+
+
 def never(made, call):
     """A law that nothing keeps."""
     raise Broken(call, "gradient", "never")

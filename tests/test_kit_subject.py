@@ -815,14 +815,14 @@ def test_subject__dtypes_may_be_named_in_any_way(dtypes):
 @pytest.mark.parametrize("dtypes", ["float8", ["bfloat16"], 3])
 def test_subject__says_which_dtypes_there_are(dtypes):
     """Also of what NumPy does not know."""
-    with pytest.raises(ValueError, match="^dtypes must be among float16, float32, float64, got "):
+    with pytest.raises(ValueError, match=r"^dtypes must be among float16, float32, float64, got "):
         subject(crossent.softplus, "softplus", dtypes=dtypes)
 
 
 @pytest.mark.parametrize("tolerance", ["4x", {"value": 4}, [], (1, 2, 3), -1, [1, -1]])
 def test_subject__says_what_a_tolerance_is(tolerance):
     """One number of ulps, or two."""
-    with pytest.raises(ValueError, match="^tolerance must be ulps, one number or two, got "):
+    with pytest.raises(ValueError, match=r"^tolerance must be ulps, one number or two, got "):
         subject(crossent.softplus, "softplus", tolerance=tolerance)
     assert subject(crossent.softplus, "softplus", tolerance=[4, 6]).tolerance == (4.0, 6.0)
     assert subject(crossent.softplus, "softplus", tolerance=[4]).tolerance == (4.0, 4.0)
