@@ -18,7 +18,7 @@ MANY_ROWS = 70_005  # more than 16 bits count
 MANY_CLASSES = (100, 1025, 4096, 4099)  # one more than a block, a multiple of every block, and of no vector
 FAR_CLASSES = 70_000
 ENDS = (0, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024, 1060)  # of blocks, and of 1,061 classes
-POSITIONS = ((FEW, 1061), (1, 35, 67), (1065,), (MANY_ROWS, 1))  # neither is whole blocks
+POSITIONS = ((FEW, 1061), (1, 35, 67), (1065,), (MANY_ROWS, 1))  # none is whole blocks
 
 
 def variants(s: Subject, call: Call, n: int) -> Iterator[Call]:

@@ -47,7 +47,7 @@ def asked(
         raise TypeError("implementation and grad must be functions")
     options, loose, kinds, fixed, ndims = _supported(implementation, spec, grad, supports)
     made = Subject(
-        spec, implementation, grad, options, fixed, _dtypes(spec, dtypes), _limits(tolerance),
+        spec, implementation, grad, options - loose, fixed, _dtypes(spec, dtypes), _limits(tolerance),
         ndims=ndims or NDIMS,
     )  # fmt: skip
     return lambda: _tried(made, loose, kinds, ndims)
@@ -94,8 +94,8 @@ def _supported(
         if grad is not None:
             of_grad, loose_of_grad = _parameters(grad, spec)
             found = found & of_grad | of_grad & {"grad_output"}
-            loose = (loose | loose_of_grad) & found
-        return frozenset(found), frozenset(loose), (), {}, ()
+            loose |= loose_of_grad
+        return frozenset(found), frozenset(loose & found), (), {}, ()
     known = options_of(spec)
     names = [supports] if isinstance(supports, str) else list(supports)
     values = {"reduction": ("none", "mean", "sum"), "ndim": NDIMS}
@@ -179,12 +179,13 @@ def _with_kinds(
 
 
 def _with_keywords(made: Subject, plain: Call, loose: frozenset[str], absent: list[str]) -> Subject:
-    """Options that only ``**keywords`` may take."""
-    refused = {}
-    for name in sorted(loose):
-        refused[name] = _refusal(made, with_option(plain, name))
-    taken = _kept(sorted(loose), refused, "{}", absent)
-    return replace(made, supports=made.supports - (loose - set(taken)))
+    """Add the options that only ``**keywords`` may take, and do."""
+    names = sorted(loose)
+    refused = {
+        name: _refusal(replace(made, supports=made.supports | {name}), with_option(plain, name))
+        for name in names
+    }
+    return replace(made, supports=made.supports | set(_kept(names, refused, "{}", absent)))
 
 
 def _with_forms(made: Subject, plain: Call, absent: list[str]) -> Subject:
@@ -232,11 +233,11 @@ def with_option(call: Call, name: str) -> Call:
     options: dict[str, Any] = {
         "weight": of_class, "pos_weight": of_class, "where": np.ones(call.positions, bool),
         "ignore_index": -100, "reduction": "sum", "label_smoothing": 0.1, "dtype": np.float64,
-        "keepdims": True,
+        "keepdims": True, "axis": call.axis,
     }  # fmt: skip
     if name == "grad_output":
         return call.changed(grad_output=np.ones(call.value_shape, x.dtype))
-    return call if name == "axis" else call.having(**{name: options[name]})
+    return call.having(**{name: options[name]})
 
 
 def _refusal(made: Subject, call: Call, *, copies: bool = True) -> str:
