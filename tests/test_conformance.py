@@ -61,13 +61,10 @@ CORRECT = ("cross_entropy", BINARY, "log_softmax", "softplus")
 @pytest.mark.parametrize("spec", CORRECT)
 def test_correct_implementations__are_accepted(spec, seed):
     """Loops over longdouble, decimals and floats: other code, the same numbers. What takes a loop long in
-    one of ten seeds; 70,000 rows of classes in none, of answers once.
+    one of ten seeds, and of class losses in none.
     """
-    slow = {law.name for law in LAWS if law.most is not None and law.most <= 12}
-    if seed == 0:
-        long = ("many_rows_are_rows", "long_sums_survive")
-        slow = {"cross_entropy": {*long}, BINARY: {*long[:1]}}.get(spec, set())
-    laws = [law for law in LAWS if law.name not in slow]
+    loops = {"cross_entropy": range(0), BINARY: range(1), "log_softmax": range(1)}.get(spec, range(10))
+    laws = [law for law in LAWS if law.most is None or law.most > 12 or seed in loops]
     report = conformance_report(
         getattr(correct, spec),
         spec,
@@ -260,7 +257,9 @@ def test_report__tells_a_mean_over_nothing_by_one_law():
             return x.dtype.type(0)
         return crossent.cross_entropy(x, target, ignore_index=ignore_index)
 
-    report = conformance_report(value, "cross_entropy", supports=["ignore_index", "indices"], seed=0)
+    report = conformance_report(
+        value, "cross_entropy", supports=["ignore_index", "indices"], max_examples=20, seed=0
+    )
     assert [v.law.name for v in report.broken] == ["the_mean_of_nothing_is_nan"]
 
 
@@ -270,7 +269,8 @@ def test_report__tells_several_axes_by_their_law():
     def last(x, axis=-1, keepdims=False):
         return crossent.logsumexp(x, axis[-1] if isinstance(axis, tuple) else axis, keepdims=keepdims)
 
-    report = conformance_report(last, "logsumexp", max_examples=10, seed=1)
+    laws = ["value_is_the_definition", "several_axes_are_one", "a_shift_is_not_seen"]
+    report = conformance_report(last, "logsumexp", laws=laws, max_examples=10, seed=1)
     assert [v.law.name for v in report.broken] == ["several_axes_are_one"]
     assert report.keeps_digits
     assert ", axis=(0, 2))" in report.broken[0].counterexample.call

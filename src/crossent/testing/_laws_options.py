@@ -134,7 +134,9 @@ def probabilities_are_taken_as_they_are(s: Subject, call: Call) -> None:
     """
     call = call.rows
     part = np.resize([0.5, 0.0, 2.0, 1.0, 0.25], len(call.x)).astype(call.target.dtype)
-    s.check(call.changed(target=call.target * part[:, np.newaxis]))
+    call = call.changed(target=call.target * part[:, np.newaxis])
+    s.check(call)
+    s.check(call.having(weight=None, label_smoothing=None))
 
 
 @law(
