@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
-    "transposed": Layout(np.asfortranarray, "np.asfortranarray({})"),
+    "transposed": Layout(lambda x: np.array(x, order="F"), "np.array({}, order='F')"),
     "strided": Layout(lambda x: np.repeat(x, 2, axis=-1)[..., ::2], "np.repeat({}, 2, axis=-1)[..., ::2]"),
     "reversed": Layout(lambda x: np.flip(np.flip(x).copy()), "np.flip(np.flip({}).copy())"),
     "read-only": Layout(lambda x: np.broadcast_to(x, x.shape), "(lambda x: np.broadcast_to(x, x.shape))({})"),
