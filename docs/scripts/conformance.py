@@ -3,8 +3,9 @@
     python docs/scripts/conformance.py
     python docs/scripts/conformance.py --laws    # the table of laws in docs/testing.md, in a second
 
-Needs the extra `peers`. It takes some ten minutes. Each framework is run in a process of its own, and
-`--results FOLDER` goes on where it was ended. Nothing on the page is written by hand but its text.
+Needs the extra `peers`. It takes some twenty minutes, half of them in JAX. Each framework is run in a
+process of its own, and `--results FOLDER` goes on where it was ended. Nothing on the page is written by
+hand but its text.
 """
 
 import argparse

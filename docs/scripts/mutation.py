@@ -59,6 +59,7 @@ TESTS = {
     "testing/_command": ["kit_command"],
     "testing/_calls": ["kit_calls"],
     "testing/_subject": ["kit_subject"],
+    "testing/_trials": ["kit_subject"],
     "testing/_smallest": ["kit_calls", "conformance", "-k smallest or smaller"],
     "testing/conformance": ["kit_report"],
     "testing/_laws": ["kit_subject", "-k law_as_data"],
