@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from crossent.testing._truth import Exact, exact
 
 FEW = 5  # rows again and again: no divisor of a block
 MANY_ROWS = 70_005  # more than 16 bits count
-MANY_CLASSES = (100, 1025, 4096, 4099)  # one more than a block, a multiple of every block, and of no vector
+MANY_CLASSES = (100, 1025, 1061, 4096)  # one more than a block, of no vector, and a multiple of every block
 FAR_CLASSES = 70_000
 ENDS = (0, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024, 1060)  # of blocks, and of 1,061 classes
 POSITIONS = ((FEW, 1061), (1, 35, 67), (1065,), (MANY_ROWS, 1))  # none is whole blocks
@@ -184,18 +185,18 @@ def _placed(long: Call, shape: tuple[int, ...], axis: int | None) -> Call:
 
 
 @law(
-    "f over 100, 1,025, 4,096 and 4,099 classes, and over the last of 70,000 = definition",
+    "f over 100, 1,025, 1,061 and 4,096 classes, and over the last of 70,000 = definition",
     (*ROWS, *CLASS_LOSSES),
     regimes=("plain", "dense", "confident"),
     min_classes=2,
     min_rows=2,
     small=True,
     without=("dtype",),
-    most=3,
+    most=2,
 )
 def many_classes_are_classes(s: Subject, call: Call) -> None:
     """A vocabulary has more classes than a vector, a block or a small integer holds."""
-    for few in variants(s, call.rows.take(slice(2)), 3):
+    for few in islice(variants(s, call.rows.take(slice(2)), 3), 2):
         if few.index:
             few = few.changed(target=np.where(few.live, few.target % few.x.shape[1], few.target))
         n, K = few.x.shape
@@ -277,7 +278,7 @@ def with_class(call: Call, logit: float) -> Call:
 )
 def labels_may_stand_anywhere(s: Subject, call: Call) -> None:
     """A label that begins or ends a block of classes is found twice, or not at all."""
-    for few in variants(s, call.rows, len(ENDS)):
+    for few in islice(variants(s, call.rows, len(ENDS)), 2):
         K = ENDS[-1] + 1
         o = dict(few.options)
         if o.get("weight") is not None:
