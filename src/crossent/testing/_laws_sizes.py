@@ -19,6 +19,9 @@ MANY_ROWS = 70_005  # more than 16 bits count
 MANY_CLASSES = (100, 1025, 1061, 4096)  # one more than a block, of no vector, and a multiple of every block
 FAR_CLASSES = 70_000
 ENDS = (0, 31, 32, 63, 64, 127, 128, 255, 256, 511, 512, 1023, 1024, 1060)  # of blocks, and of 1,061 classes
+LARGE: dict[str, Any] = {
+    "regimes": ("plain", "dense"), "min_rows": 3, "small": True, "without": ("dtype",), "most": 2,
+}  # fmt: skip
 POSITIONS = ((FEW, 1061), (1, 35, 67), (1065,), (MANY_ROWS, 1))  # none is whole blocks
 
 
@@ -66,12 +69,8 @@ def _with_every_option(s: Subject, call: Call) -> Call:
 @law(
     "sum and mean over 70,005 rows = 70,005 times the rows' own",
     LOSSES,
-    regimes=("dense", "plain"),
-    min_rows=3,
-    small=True,
+    **LARGE,
     reductions=("mean", "sum"),
-    without=("dtype",),
-    most=2,
 )
 def long_sums_survive(s: Subject, call: Call) -> None:
     """A sum in the logits' own dtype drifts with every row, and in float16 ends at 65,504."""
@@ -113,12 +112,8 @@ def _check_blocks(s: Subject, long: Call, quantity: str, came: Array, e: Exact) 
 @law(
     "f over 70,005 rows = f over five of them, again and again",
     SPECS,
-    regimes=("plain", "dense"),
-    min_rows=3,
-    small=True,
+    **LARGE,
     reductions=("none",),
-    without=("dtype",),
-    most=2,
 )
 def many_rows_are_rows(s: Subject, call: Call) -> None:
     """What is left over after the last whole block, or lies beyond a grid, keeps what was in its memory."""
@@ -132,12 +127,8 @@ def many_rows_are_rows(s: Subject, call: Call) -> None:
     "f(z[5, K, 1061]), f(z[1, K, 35, 67]), f(z[70005, K, 1]), f(z[K, 1065], axis=0) = f over five rows, "
     "again and again",
     SPECS,
-    regimes=("plain", "dense"),
-    min_rows=3,
-    small=True,
+    **LARGE,
     reductions=("none",),
-    without=("dtype",),
-    most=2,
 )
 def many_positions_are_rows(s: Subject, call: Call) -> None:
     """An image has its positions behind the classes: what is left over there is left over in every row."""

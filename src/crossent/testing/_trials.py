@@ -18,17 +18,9 @@ from crossent.testing._subject import KINDS, LABELS, LAYOUTS, NDIMS, Function, S
 SHAPES = dict(zip(NDIMS, [(3,), (2, 3), (4, 3, 2), (5, 3, 2, 4)], strict=True))  # nothing fits by accident
 
 
-def subject(
-    implementation: Function,
-    spec: str,
-    *,
-    grad: Function | None = None,
-    supports: Iterable[str] | None = None,
-    dtypes: Sequence[str] = ("float32", "float64"),
-    tolerance: Tolerance = None,
-) -> Subject:
+def subject(implementation: Function, spec: str, **settings: Any) -> Subject:
     """What is tested, after a few trial calls: what it refuses to take is not tested."""
-    return asked(implementation, spec, grad=grad, supports=supports, dtypes=dtypes, tolerance=tolerance)()
+    return asked(implementation, spec, **settings)()
 
 
 def asked(
