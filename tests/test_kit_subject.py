@@ -10,9 +10,9 @@ import pytest
 import crossent
 from crossent.testing import LAWS, Broken, Call, Law, conformance_report, conformance_tests
 from crossent.testing import _laws as laws_as_data
-from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS, literal
+from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, OPTIONS, ROWS, SPECS, literal
 from crossent.testing._subject import LABELS, LAYOUTS, Subject, Unfit, options_of
-from crossent.testing._trials import subject
+from crossent.testing._trials import subject, trial, with_option
 from crossent.testing._truth import DIGITS, Exact, exact
 
 # -- forms of memory ---------------------------------------------------------------------------------
@@ -791,6 +791,36 @@ def test_trials__of_keywords_leave_out_what_is_refused():
     assert binary.supports == {"weight", "pos_weight", "reduction", "where", "dtype"}
     rows = subject(lambda x, **k: crossent.logsumexp(x, **k), "logsumexp")
     assert rows.supports == {"axis", "keepdims"}
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_trials__name_the_class_axis_and_each_option_in_turn(spec):
+    """What refuses such a call has not got the option."""
+    made = Subject(spec, getattr(crossent, spec), supports=frozenset(options_of(spec)), dtypes=("float32",))
+    for ndim in "1234":
+        for kind in ("index", "probability")[: 2 if spec in ("cross_entropy", BINARY) else 1]:
+            call = trial(made, ndim, kind)
+            assert (call.x.ndim, call.x.dtype) == (int(ndim), np.float32)
+            assert len(np.unique(call.x)) >= 3
+            axis = {"1": 0}.get(ndim, 1) if spec in CLASS_LOSSES else -1
+            assert call.options == ({"axis": axis} if "axis" in OPTIONS[spec] else {})
+            due = getattr(crossent, spec)(call.x, *call.arguments[1:], **made.options(call.having(axis=None)))
+            assert due.shape == call.value_shape
+    call = trial(made, "2").having(axis=None)
+    K = 3 if spec in CLASS_LOSSES else call.x.shape
+    every = {
+        "weight": np.ones(K), "pos_weight": np.ones(K), "where": np.ones(call.positions, bool),
+        "ignore_index": -100, "reduction": "sum", "label_smoothing": 0.1, "keepdims": True, "axis": call.axis,
+    }  # fmt: skip
+    for name in OPTIONS[spec]:
+        (passed,) = with_option(call, name).options.items()
+        assert passed[0] == name
+        assert np.array_equal(passed[1], every[name]) if name != "dtype" else passed[1] is np.float64
+        if name.endswith("weight"):
+            assert passed[1].dtype == np.float32
+    g = with_option(call, "grad_output").grad_output
+    assert (g.shape, g.dtype) == (call.value_shape, np.float32)
+    assert np.all(g == 1)
 
 
 def test_trials__start_from_a_form_that_is_taken():

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, ROWS, SPECS, Call
+from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS, Call
 from crossent.testing._compare import Broken
 from crossent.testing._limits import LIMITS
 from crossent.testing._subject import KINDS, LABELS, LAYOUTS, NDIMS, Function, Subject, Tolerance, options_of
@@ -129,8 +129,7 @@ def _tried(made: Subject, loose: frozenset[str], kinds: tuple[str, ...], ndims: 
     keywords, dtypes of labels, forms of memory.
     """
     absent: list[str] = []
-    usual = "1" if made.spec in (*ELEMENTWISE, BINARY) else "2"
-    made, form = _with_kinds(made, kinds, sorted(made.ndims, key=lambda n: n != usual), absent)
+    made, form = _with_kinds(made, kinds, sorted(made.ndims, key=lambda n: n != "2"), absent)
     plain = trial(made, form)
     refusal = _refusal(made, plain)
     if refusal:
