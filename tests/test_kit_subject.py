@@ -787,6 +787,22 @@ def test_trials__of_keywords_leave_out_what_is_refused():
     named = subject(loose, "cross_entropy", grad=grad, supports=[*every, "dtype"])
     assert named.supports == {*every, "dtype"}
     assert conformance_report(loose, "cross_entropy", grad=grad, laws=["value_is_the_definition"], seed=0).ok
+
+    def plain(x, target, weight=None, label_smoothing=0.0, where=None):
+        return crossent.cross_entropy(x, target, weight=weight, label_smoothing=label_smoothing, where=where)
+
+    def plain_grad(x, target, weight=None, label_smoothing=0.0, where=None):
+        return grad(x, target, weight=weight, label_smoothing=label_smoothing, where=where)
+
+    def refusing_grad(x, target, **options):
+        if options.get("where") is not None:
+            raise TypeError("unexpected keyword")
+        return grad(x, target, **options)
+
+    assert subject(loose, "cross_entropy", grad=plain_grad).supports == {"weight", "where"}
+    assert subject(plain, "cross_entropy", grad=refusing_grad).supports == {"weight", "label_smoothing"} | {
+        "grad_output"
+    }
     binary = subject(lambda x, y, **k: crossent.binary_cross_entropy_with_logits(x, y, **k), BINARY)
     assert binary.supports == {"weight", "pos_weight", "reduction", "where", "dtype"}
     rows = subject(lambda x, **k: crossent.logsumexp(x, **k), "logsumexp")
@@ -846,7 +862,8 @@ def test_subject__dtypes_may_be_named_in_any_way(dtypes):
 @pytest.mark.parametrize("dtypes", ["float8", ["bfloat16"], 3])
 def test_subject__says_which_dtypes_there_are(dtypes):
     """Also of what NumPy does not know."""
-    with pytest.raises(ValueError, match=r"^dtypes must be among float16, float32, float64, got "):
+    (name,) = dtypes if isinstance(dtypes, list) else [dtypes]
+    with pytest.raises(ValueError, match=rf"^dtypes must be among float16, float32, float64, got {name}$"):
         subject(crossent.softplus, "softplus", dtypes=dtypes)
 
 

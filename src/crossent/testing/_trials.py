@@ -214,7 +214,7 @@ def trial(made: Subject, ndim: str, kind: str | None = None) -> Call:
     if made.spec in CLASS_LOSSES:
         positions = () if len(shape) == 1 else (shape[0], *shape[2:])
         return Call(made.spec, x, np.ones(positions, np.int64), options)
-    return Call(made.spec, x, (x > 0).astype(dtype), options)
+    return Call(made.spec, x, (x > 0).astype(dtype))
 
 
 def with_option(call: Call, name: str) -> Call:
