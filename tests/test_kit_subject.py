@@ -717,6 +717,16 @@ def test_law_as_data__is_registered_with_its_name_and_docstring(monkeypatch):
     assert seen[-1] is True
 
 
+def test_subject__looks_at_means_over_nothing_if_it_is_told_to():
+    """One law is about them."""
+    zero = Subject("cross_entropy", lambda x, y, **options: x.sum() * 0)
+    call = Call("cross_entropy", np.zeros((1, 2)), np.array([-100]))
+    zero.check_value(call)
+    for wrong in (replace(zero, of_nothing=True), zero):
+        with pytest.raises(Broken, match="value: "):
+            wrong.check_value(call if wrong.of_nothing else call.changed(target=np.array([1])))
+
+
 # -- forms that a function takes ----------------------------------------------------------------------
 
 
