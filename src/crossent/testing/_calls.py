@@ -19,6 +19,9 @@ LOSSES = (*CLASS_LOSSES, BINARY)
 ROWS = ("logsumexp", "log_softmax", "softmax")
 ELEMENTWISE = ("softplus", "log_sigmoid", "sigmoid")
 SPECS = (*ROWS, *ELEMENTWISE, *LOSSES)
+REDUCTIONS = ("none", "mean", "sum")
+NDIMS = ("1", "2", "3", "4")
+KINDS = {"index": "indices", "probability": "probabilities"}  # and what `supports` calls them
 
 _LOSS = {"weight": None, "ignore_index": -100, "reduction": "mean", "axis": None, "where": None}
 
@@ -118,6 +121,11 @@ class Call:
     def reduction(self) -> str:
         """The reduction, also where it is the default."""
         return str(self.options.get("reduction", "mean"))
+
+    @property
+    def class_weight(self) -> Array | None:
+        """The weights that have one number a class; none of the binary loss, whose weights have positions."""
+        return self.options.get("weight") if self.function in CLASS_LOSSES else None
 
     @property
     def index(self) -> bool:

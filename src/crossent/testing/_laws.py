@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import localcontext
 from typing import Any
 
-from crossent.testing._calls import LOSSES, SPECS, Call
+from crossent.testing._calls import LOSSES, REDUCTIONS, SPECS, Call
 from crossent.testing._subject import Subject
 from crossent.testing._truth import CONTEXT
 
@@ -74,7 +74,7 @@ class Law:
 
     def reductions(self, subject: Subject) -> tuple[str, ...]:
         """The reductions that its calls may have."""
-        wanted = tuple(self.draws.get("reductions", ("none", "mean", "sum")))
+        wanted = tuple(self.draws.get("reductions", REDUCTIONS))
         if subject.spec not in LOSSES or subject.has("reduction"):
             return wanted
         only = subject.fixed.get("reduction", "mean")

@@ -163,7 +163,7 @@ def _axes(s: Subject, call: Call, positions: int) -> Sequence[int | None]:
 
 def _placed(long: Call, shape: tuple[int, ...], axis: int | None) -> Call:
     """Rows as positions of this shape, with the classes on an axis of their own."""
-    of_class = long.options.get("weight") if long.function in CLASS_LOSSES else None
+    of_class = long.class_weight
 
     def place(v: Array) -> Array:
         if v is of_class or not v.ndim:

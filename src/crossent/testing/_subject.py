@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, CLASS_LOSSES, ELEMENTWISE, LOSSES, OPTIONS, ROWS, Array, Call
+from crossent.testing._calls import BINARY, ELEMENTWISE, KINDS, LOSSES, NDIMS, OPTIONS, ROWS, Array, Call
 from crossent.testing._compare import Broken, check_bits, check_digits
 from crossent.testing._limits import limit
 from crossent.testing._truth import Exact, decimals, exact
@@ -18,9 +18,7 @@ from crossent.testing._truth import Exact, decimals, exact
 Tolerance: TypeAlias = float | tuple[float, float] | None
 Function: TypeAlias = Callable[..., Any]
 
-KINDS = {"index": "indices", "probability": "probabilities"}  # and what `supports` calls them
 LABELS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64", "bool")
-NDIMS = ("1", "2", "3", "4")
 
 
 class Layout(NamedTuple):
@@ -163,10 +161,10 @@ class Subject:
         if more < 0 and len(call.x) != 1:
             raise Unfit
 
-        same = {k: v for k, v in call.options.items() if k == "weight" and call.function in CLASS_LOSSES}
+        of_class = call.class_weight
 
         def fit(a: Array) -> Array:
-            if not a.ndim or any(a is v for v in same.values()):
+            if a is of_class or not a.ndim:
                 return a
             if more < 0:
                 return a.reshape(a.shape[1:])

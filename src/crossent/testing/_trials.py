@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, CLASS_LOSSES, LOSSES, ROWS, SPECS, Call
+from crossent.testing._calls import BINARY, CLASS_LOSSES, KINDS, LOSSES, NDIMS, REDUCTIONS, ROWS, SPECS, Call
 from crossent.testing._compare import Broken
 from crossent.testing._limits import LIMITS
-from crossent.testing._subject import KINDS, LABELS, LAYOUTS, NDIMS, Function, Subject, Tolerance, options_of
+from crossent.testing._subject import LABELS, LAYOUTS, Function, Subject, Tolerance, options_of
 
 SHAPES = dict(zip(NDIMS, [(3,), (2, 3), (4, 3, 2), (5, 3, 2, 4)], strict=True))  # nothing fits by accident
 
@@ -90,7 +90,7 @@ def _supported(
         return frozenset(found), frozenset(loose & found), (), {}, ()
     known = options_of(spec)
     names = [supports] if isinstance(supports, str) else list(supports)
-    values = {"reduction": ("none", "mean", "sum"), "ndim": NDIMS}
+    values = {"reduction": REDUCTIONS, "ndim": NDIMS}
     pairs = [name.partition("=")[::2] for name in names if "=" in name]
     plain = {name for name in names if "=" not in name}
     wrong = [name for name in plain if name not in known]
@@ -149,9 +149,8 @@ def _with_kinds(
     """The kinds of targets that are named, or else not refused, and a number of dimensions to try the rest
     with.
     """
-    made = replace(
-        made, kinds=named or (tuple(KINDS) if made.spec in ("cross_entropy", BINARY) else ("index",))
-    )
+    there_are = tuple(kind for kind, name in KINDS.items() if name in options_of(made.spec))
+    made = replace(made, kinds=named or there_are or ("index",))
     for form in forms:
         refused = {kind: _refusal(made, trial(made, form, kind)) for kind in made.kinds}
         if not all(refused.values()):

@@ -22,12 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, CLASS_LOSSES, OPTIONS, ROWS, SPECS
+from crossent.testing._calls import BINARY, CLASS_LOSSES, OPTIONS, REDUCTIONS, ROWS, SPECS
 from crossent.testing.conformance import conformance_report
 
 __all__ = ["FRAMEWORKS", "Adapter", "adapt"]
-
-_REDUCTIONS = ("none", "mean", "sum")
 
 
 @dataclass(frozen=True)
@@ -307,7 +305,7 @@ def _sklearn(spec: str, version: str) -> Adapter:
     special: Any = importlib.import_module("scipy.special")
 
     def reduced(reduction: str) -> bool:
-        if reduction not in _REDUCTIONS[1:]:
+        if reduction not in REDUCTIONS[1:]:
             raise ValueError("log_loss has means and sums")
         return reduction == "mean"
 

@@ -23,7 +23,18 @@ from typing import Any
 
 import numpy as np
 
-from crossent.testing._calls import BINARY, ELEMENTWISE, LOSSES, OPTIONS, SPECS, Array, Call
+from crossent.testing._calls import (
+    BINARY,
+    ELEMENTWISE,
+    KINDS,
+    LOSSES,
+    NDIMS,
+    OPTIONS,
+    REDUCTIONS,
+    SPECS,
+    Array,
+    Call,
+)
 from crossent.testing._regimes import REGIMES as DRAWN
 from crossent.testing._regimes import Draw, choice, seeded, some_of, st
 
@@ -47,7 +58,6 @@ _CLASSES = (3, 2, 4, 5, 3, 2, 7, 1, 8, 10, 15, 17, 32, 33)
 _ROWS = (3, 2, 1, 4, 2, 1, 5, 3, 8, 11, 16, 33)
 _NAMES = tuple(dict.fromkeys([*(name for options in OPTIONS.values() for name in options), "grad_output"]))
 _DTYPES = ("float16", "float32", "float64")
-_NDIMS, _KINDS, _REDUCTIONS = ("1", "2", "3", "4"), ("index", "probability"), ("none", "mean", "sum")
 _FACTORS = (1.0, 0.5, 2.0, 0.25, 1.5, 3.0, 0.125, 8.0)
 
 
@@ -250,10 +260,10 @@ def loss_calls(
     supports: Iterable[str] | None = None,
     *,
     dtypes: Sequence[str] = ("float32", "float64"),
-    kinds: Sequence[str] = ("index", "probability"),
-    reductions: Sequence[str] = ("none", "mean", "sum"),
+    kinds: Sequence[str] = tuple(KINDS),
+    reductions: Sequence[str] = REDUCTIONS,
     regimes: Iterable[str] = REGIMES,
-    ndims: Sequence[str] = ("1", "2", "3", "4"),
+    ndims: Sequence[str] = NDIMS,
     without: Iterable[str] = (),
     always: Iterable[str] = (),
     min_classes: int = 1,
@@ -315,7 +325,7 @@ def loss_calls(
     forms = tuple(map(str, ndims))
     for what, names, there_are in (
         ("supports", options, known), ("always", always, _NAMES), ("without", without, _NAMES),
-        ("ndims", forms, _NDIMS), ("kinds", kinds, _KINDS), ("reductions", reductions, _REDUCTIONS),
+        ("ndims", forms, NDIMS), ("kinds", kinds, KINDS), ("reductions", reductions, REDUCTIONS),
     ):  # fmt: skip
         if wrong := [name for name in names if name not in there_are]:
             raise ValueError(f"{what} must be among {', '.join(there_are)}, got {', '.join(wrong)}")
